@@ -1,0 +1,1 @@
+"""The domain: warmup, mail, sealing, storage. No web, queue or Kubernetes framework."""

@@ -1,0 +1,1 @@
+"""The Kubernetes operator: turns Workspace and MailboxPool resources into workers and Secrets."""

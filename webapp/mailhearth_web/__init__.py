@@ -1,0 +1,1 @@
+"""The Flask web application: dashboard, administration, public API."""

@@ -1,0 +1,1 @@
+"""RQ workers, which alone open credentials and speak to mail servers, and the scheduler."""

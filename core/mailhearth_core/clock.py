@@ -3,7 +3,7 @@
 *Machine* time is what the computer's clock says: leases, network deadlines, connection attempts,
 certificates, logs. *Business* time is what the mailboxes live in: windows, gaps, dwell, replies,
 retention, `Date:`. On a real installation both are the same; in a sandbox installation business
-time may run faster and stands still while the product is down (see `mailhearth_core.storage.clock`).
+time may run faster and stands still while the product is down (`mailhearth_core.storage.clock`).
 """
 
 from __future__ import annotations

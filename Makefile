@@ -1,0 +1,51 @@
+# Mailhearth: what a checkout can do. `make` alone lists it.
+#
+#   ARGS=...     further arguments of `make up`, `make demo` and `make test`
+#   PYTHON=...   the interpreter that .venv is made with (3.11 or newer)
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: help install demo up test check format audit lock clean
+
+help:  ## List these targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-9s %s\n", $$1, $$2 }'
+
+install: $(INSTALLED)  ## Make .venv with the locked dependencies; leaves .venv/bin/mailhearth
+
+# PYTHON is passed by the environment; a finished .venv is kept whatever it says.
+$(INSTALLED): pyproject.toml requirements.lock scripts/install.sh
+	@PYTHON="$(PYTHON)" scripts/install.sh
+
+demo: $(INSTALLED)  ## Install and run the demo: sandbox servers, 12 mailboxes, a day per minute
+	@$(BIN)/mailhearth up --demo $(ARGS)
+
+up: $(INSTALLED)  ## Install and run everything on this machine
+	@$(BIN)/mailhearth up $(ARGS)
+
+test: $(INSTALLED)  ## Install and run all tests; ARGS="tests/core -k smtp" runs some
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(INSTALLED)  ## ruff, mypy --strict and the import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(INSTALLED)  ## Format and sort imports
+	@$(BIN)/ruff check --fix-only -q .
+	@$(BIN)/ruff format .
+
+audit: $(INSTALLED)  ## Look the lock up in the vulnerability database; write sbom.cdx.json
+	@$(BIN)/python scripts/audit.py
+
+lock: $(INSTALLED)  ## Resolve the dependencies anew; ARGS=--upgrade takes newer versions
+	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile pyproject.toml -o requirements.lock -q --extra dev \
+		--universal --python-version 3.11 --generate-hashes --no-annotate --no-header $(ARGS)
+
+clean:  ## Remove .venv, caches and what was built; the data folder stays
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf build dist sbom.cdx.json
+	@find core operator webapp worker local tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Speaking to mail servers: sessions, DNS, error classification, reports."""

@@ -1,0 +1,169 @@
+"""DNS as a port: the system's resolver, and a static zone for sandboxes and tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Protocol
+
+import dns.exception
+import dns.name
+import dns.rdatatype
+import dns.resolver
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mailhearth_core.errors import InvalidValue
+from mailhearth_core.net import Address, NameLookupFailed, NameNotFound
+
+_UNASKABLE = (
+    dns.name.LabelTooLong,
+    dns.name.NameTooLong,
+    dns.name.EmptyLabel,
+    dns.name.BadEscape,
+    dns.name.IDNAException,
+    UnicodeError,
+)
+"""What dnspython raises for text that cannot be a name at all."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class MxHost:
+    """One mail exchanger; lower `preference` first. An empty `host` is a null MX (RFC 7505)."""
+
+    preference: int
+    host: str
+    port: int = 25
+
+
+class Resolver(Protocol):
+    """What the mail layer asks of the DNS."""
+
+    def addresses(self, host: str) -> Sequence[Address]:
+        """Addresses of `host`, best first. Raises `NameNotFound` or `NameLookupFailed`."""
+        ...
+
+    def mx(self, domain: str) -> Sequence[MxHost]:
+        """Mail exchangers by preference; empty when the domain exists without MX records.
+
+        Raises `NameNotFound` (no such domain) or `NameLookupFailed`.
+        """
+        ...
+
+
+class SystemResolver:
+    """Asks the name servers of this machine, through dnspython.
+
+    Args:
+        lifetime_s: total seconds for one question.
+    """
+
+    def __init__(self, *, lifetime_s: float = 5.0) -> None:
+        self._lifetime_s = lifetime_s
+        self._resolver: dns.resolver.Resolver | None = None
+
+    def addresses(self, host: str) -> Sequence[Address]:
+        found: list[Address] = []
+        failure: NameLookupFailed | None = None
+        for kind in (dns.rdatatype.A, dns.rdatatype.AAAA):
+            try:
+                found += [ip_address(record.address) for record in self._ask(host, kind)]
+            except NameLookupFailed as error:
+                failure = error
+        if not found:
+            raise failure or NameNotFound(host)
+        return found
+
+    def mx(self, domain: str) -> Sequence[MxHost]:
+        records = self._ask(domain, dns.rdatatype.MX)
+        return sorted(
+            MxHost(record.preference, record.exchange.to_text(omit_final_dot=True).strip("."))
+            for record in records
+        )
+
+    def _ask(self, name: str, kind: dns.rdatatype.RdataType) -> list[Any]:
+        try:
+            if self._resolver is None:
+                self._resolver = dns.resolver.Resolver()
+                self._resolver.cache = dns.resolver.LRUCache(10_000)
+            # The trailing dot keeps the machine's search list out of it.
+            question = name if name.endswith(".") else name + "."
+            answer = self._resolver.resolve(question, kind, lifetime=self._lifetime_s)
+        except dns.resolver.NXDOMAIN as error:
+            raise NameNotFound(name) from error
+        except dns.resolver.NoAnswer:
+            return []
+        except _UNASKABLE as error:
+            raise NameNotFound(name) from error
+        except dns.exception.DNSException as error:
+            raise NameLookupFailed(name, type(error).__name__) from error
+        return list(answer)
+
+
+class _ZoneMx(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    host: str
+    preference: int = 10
+    port: int = 25
+
+
+class _ZoneName(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    a: list[str] = []
+    aaaa: list[str] = []
+    mx: list[_ZoneMx] = []
+
+
+class ZoneResolver:
+    """Answers from a fixed zone and knows no other name.
+
+    The zone maps each name to `{"a": [...], "aaaa": [...], "mx": [{"host": ..., "preference": ...,
+    "port": ...}]}`, all optional but an exchanger's host; `port` is where that exchanger's SMTP
+    listens (default 25).
+    """
+
+    def __init__(self, zone: Mapping[str, Mapping[str, Any]]) -> None:
+        self._names: dict[str, _ZoneName] = {}
+        for name, records in zone.items():
+            try:
+                parsed = _ZoneName.model_validate(records)
+                for text in (*parsed.a, *parsed.aaaa):
+                    ip_address(text)
+            except (ValidationError, ValueError) as error:
+                allowed = "a, aaaa (lists of addresses) and mx (host, preference, port)"
+                raise InvalidValue(f"zone entry {name}", records, allowed) from error
+            self._names[_key(name)] = parsed
+
+    @classmethod
+    def from_file(cls, path: Path) -> ZoneResolver:
+        """Reads the zone from a JSON file."""
+        try:
+            zone = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise InvalidValue("zone file", str(path), "JSON") from error
+        if not isinstance(zone, dict):
+            raise InvalidValue("zone file", str(path), "a JSON object of names")
+        return cls(zone)
+
+    def addresses(self, host: str) -> Sequence[Address]:
+        records = self._name(host)
+        found: list[Address] = [ip_address(text) for text in (*records.a, *records.aaaa)]
+        if not found:
+            raise NameNotFound(host)
+        return found
+
+    def mx(self, domain: str) -> Sequence[MxHost]:
+        records = self._name(domain)
+        return sorted(MxHost(r.preference, r.host.strip("."), r.port) for r in records.mx)
+
+    def _name(self, name: str) -> _ZoneName:
+        try:
+            return self._names[_key(name)]
+        except KeyError as error:
+            raise NameNotFound(name) from error
+
+
+def _key(name: str) -> str:
+    return name.rstrip(".").lower()

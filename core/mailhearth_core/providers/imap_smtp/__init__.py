@@ -1,0 +1,1 @@
+"""Any host by IMAP and SMTP."""

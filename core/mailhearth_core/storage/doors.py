@@ -1,0 +1,167 @@
+"""The doors to the database: one small pool for each login, one transaction at a time.
+
+`Database` is a process's own login. `TenantDoor` is the web's and the command line's: it names the
+workspace for the transaction (`set_config(..., true)`), which guards against a missing WHERE, not
+against arbitrary SQL. `WorkerDoors` opens one login for each workspace, so that what a process
+broken by hostile mail reaches is one tenant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from mailhearth_core.errors import KeysMissing, ServiceUnavailable
+from mailhearth_core.secrets import Secret
+from mailhearth_core.storage.roles import Roles, login_url, without_login
+
+Connection = psycopg.Connection[DictRow]
+CONNECT_SECONDS = 5
+
+
+class Database:
+    """One login's connections. Importing and constructing connect nothing.
+
+    Args:
+        url: with user and password.
+        max_size: connections at most; none is kept before the first use.
+    """
+
+    def __init__(self, url: Secret, *, max_size: int = 2, name: str = "mailhearth") -> None:
+        self._url = url
+        self._name = name
+        self._max_size = max_size
+        self._pool: ConnectionPool[Connection] | None = None
+        self._making = Lock()
+
+    def __repr__(self) -> str:
+        return f"Database({without_login(self._url.reveal())})"
+
+    @property
+    def pool(self) -> ConnectionPool[Connection]:
+        with self._making:
+            if self._pool is None:
+                self._pool = ConnectionPool(
+                    self._url.reveal(),
+                    connection_class=psycopg.Connection[DictRow],
+                    kwargs={
+                        "row_factory": dict_row,
+                        "connect_timeout": CONNECT_SECONDS,
+                        "application_name": self._name,
+                    },
+                    min_size=0,
+                    max_size=self._max_size,
+                    timeout=CONNECT_SECONDS,
+                    reconnect_timeout=CONNECT_SECONDS,
+                    max_idle=60,
+                    num_workers=1,
+                    check=ConnectionPool.check_connection,
+                    open=True,
+                )
+            return self._pool
+
+    @contextmanager
+    def tx(self) -> Iterator[Connection]:
+        """One transaction; commits at the end, rolls back on any exception.
+
+        Raises:
+            ServiceUnavailable: the database cannot be reached or broke off.
+        """
+        try:
+            with self.pool.connection() as conn:
+                yield conn
+        except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise ServiceUnavailable(
+                f"The database at {without_login(self._url.reveal())} does not answer.",
+                hint="Start it or look at its log; work goes on by itself when it is back.",
+                code="database_unavailable",
+            ) from error
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close(timeout=2)
+            self._pool = None
+
+
+class TenantDoor:
+    """The one way of web and command line to a workspace's rows."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @contextmanager
+    def tenant_tx(self, workspace_id: UUID) -> Iterator[Connection]:
+        with self.database.tx() as conn:
+            conn.execute(
+                "SELECT set_config('mailhearth.workspace', %s, true)", (str(workspace_id),)
+            )
+            yield conn
+
+
+class WorkerDoors:
+    """The logins of a worker: `<folder>/<workspace>` holds each workspace's database password."""
+
+    def __init__(self, database_url: str, folder: Path, roles: Roles, *, name: str) -> None:
+        self._base = database_url
+        self._folder = folder
+        self._roles = roles
+        self._name = name
+        self._doors: dict[UUID, tuple[str, Database]] = {}
+
+    def workspaces(self) -> list[UUID]:
+        """The workspaces this worker has a login for; none while there is no folder yet."""
+        try:
+            names = [item.name for item in self._folder.iterdir()]
+        except FileNotFoundError:
+            return []
+        return sorted(UUID(name) for name in names if _is_uuid(name))
+
+    def door(self, workspace_id: UUID) -> Database:
+        """The workspace's own connections; a changed password opens them anew.
+
+        Raises:
+            KeysMissing: there is no login file for the workspace.
+        """
+        try:
+            password = (self._folder / str(workspace_id)).read_text().strip()
+        except FileNotFoundError:
+            raise KeysMissing(
+                f"No database login for workspace {workspace_id} is mounted.",
+                hint="The provisioner makes it; look whether the workspace is still provisioning.",
+                code="login_missing",
+            ) from None
+        held = self._doors.get(workspace_id)
+        if held and held[0] == password:
+            return held[1]
+        if held:
+            held[1].close()
+        login = self._roles.worker_login(workspace_id)
+        database = Database(login_url(self._base, login, Secret(password)), name=self._name)
+        self._doors[workspace_id] = (password, database)
+        return database
+
+    def close(self) -> None:
+        for _, database in self._doors.values():
+            database.close()
+        self._doors.clear()
+
+
+def _is_uuid(name: str) -> bool:
+    try:
+        return str(UUID(name)) == name
+    except ValueError:
+        return False
+
+
+def one(row: DictRow | None) -> dict[str, Any]:
+    """The row that a query must have returned."""
+    assert row is not None
+    return row

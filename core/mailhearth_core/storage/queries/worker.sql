@@ -1,0 +1,265 @@
+-- A worker's own workspace: its login sees nothing else. :now is business time.
+
+-- name: take_lease^
+-- The lock on a mailbox with its fencing token; no row when another worker holds it.
+UPDATE mailbox_leases
+SET token = token + 1, owner = :owner, expires_at = clock_timestamp() + make_interval(secs => :seconds)
+WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id
+  AND (owner IS NULL OR expires_at < clock_timestamp())
+RETURNING token, last_poll_at, last_sent_at;
+
+-- name: renew_lease^
+UPDATE mailbox_leases SET expires_at = clock_timestamp() + make_interval(secs => :seconds)
+WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id AND token = :token AND owner IS NOT NULL
+RETURNING token;
+
+-- name: release_lease!
+UPDATE mailbox_leases SET owner = NULL, expires_at = NULL, woken_at = NULL
+WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id AND token = :token;
+
+-- name: release_leases_of!
+-- A worker that starts anew under the same name frees what it held before it was killed.
+UPDATE mailbox_leases SET expires_at = clock_timestamp() - interval '1 second'
+WHERE workspace_id = :workspace_id AND owner = :owner;
+
+-- name: note_sent!
+UPDATE mailbox_leases SET last_sent_at = greatest(last_sent_at, :at)
+WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id;
+
+-- name: note_polled!
+UPDATE mailbox_leases SET last_poll_at = greatest(last_poll_at, :at)
+WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id;
+
+-- name: mailbox^
+SELECT m.*, p.policy, w.state AS workspace_state, n.sandbox
+FROM mailboxes m
+JOIN pools p ON p.workspace_id = m.workspace_id AND p.id = m.pool_id
+JOIN workspaces w ON w.workspace_id = m.workspace_id
+CROSS JOIN installation n
+WHERE m.workspace_id = :workspace_id AND m.id = :mailbox_id;
+
+-- name: credentials
+SELECT field, key_version, generation, sealed FROM sealed_credentials
+WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id;
+
+-- name: key_versions
+SELECT version, state, public_key, fingerprint FROM key_versions WHERE workspace_id = :workspace_id;
+
+-- name: claim_action^
+UPDATE action SET state = 'leased', lease_token = :token, attempt = attempt + 1
+WHERE workspace_id = :workspace_id AND id = (
+  SELECT a.id FROM action a
+  WHERE a.workspace_id = :workspace_id AND a.mailbox_id = :mailbox_id AND a.state = 'pending' AND a.due_at <= :now
+  ORDER BY a.due_at, a.id LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING id, kind, due_at, not_after, attempt, outbound_id, inbound_id;
+
+-- name: finish_action!
+UPDATE action SET state = :state, reason = :reason, finished_at = :now
+WHERE workspace_id = :workspace_id AND id = :id AND lease_token = :token AND state IN ('leased', 'sending');
+
+-- name: postpone_action!
+UPDATE action SET state = 'pending', lease_token = NULL, due_at = :due_at, reason = :reason
+WHERE workspace_id = :workspace_id AND id = :id AND lease_token = :token AND state IN ('leased', 'sending');
+
+-- name: postpone_poll!
+-- A claimed poll goes back, unless another has been asked for since: then it is merged into that one.
+UPDATE action a SET
+  state = CASE WHEN other.id IS NULL THEN 'pending' ELSE 'cancelled' END,
+  reason = CASE WHEN other.id IS NULL THEN :reason ELSE 'merged' END,
+  lease_token = NULL, due_at = :due_at
+FROM (SELECT 1) one
+LEFT JOIN action other ON other.workspace_id = :workspace_id AND other.mailbox_id = :mailbox_id
+  AND other.kind = 'poll' AND other.state = 'pending'
+WHERE a.workspace_id = :workspace_id AND a.id = :id AND a.lease_token = :token AND a.state = 'leased';
+
+-- name: put_off_actions!
+-- Everything else that is due in a mailbox that cannot be signed in to waits as long.
+UPDATE action SET due_at = :due_at, reason = :reason
+WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id AND state = 'pending' AND due_at < :due_at
+  AND kind <> 'check_domain';
+
+-- name: add_action!
+INSERT INTO action (workspace_id, mailbox_id, kind, due_at, outbound_id, inbound_id)
+VALUES (:workspace_id, :mailbox_id, :kind, :due_at, :outbound_id, :inbound_id);
+
+-- name: ask_poll!
+INSERT INTO action (workspace_id, mailbox_id, kind, due_at) VALUES (:workspace_id, :mailbox_id, 'poll', :due_at)
+ON CONFLICT (workspace_id, mailbox_id) WHERE kind = 'poll' AND state = 'pending'
+DO UPDATE SET due_at = least(action.due_at, excluded.due_at);
+
+-- name: outbound^
+SELECT * FROM outbound WHERE workspace_id = :workspace_id AND id = :id;
+
+-- name: claim_send$
+SELECT carry.claim_send(:outbound_id);
+
+-- name: begin_sending^
+-- Committed before a byte of the message leaves; from here on a crash makes it uncertain, never twice sent.
+WITH act AS (
+  UPDATE action SET state = 'sending'
+  WHERE workspace_id = :workspace_id AND id = :action_id AND lease_token = :token AND state = 'leased'
+  RETURNING outbound_id),
+lease AS (
+  UPDATE mailbox_leases l SET expires_at = greatest(l.expires_at, clock_timestamp() + make_interval(secs => :seconds))
+  WHERE l.workspace_id = :workspace_id AND l.token = :token AND l.mailbox_id = (
+    SELECT mailbox_id FROM action WHERE workspace_id = :workspace_id AND id = :action_id))
+UPDATE outbound o SET state = 'sending', sending_at = :now FROM act
+WHERE o.workspace_id = :workspace_id AND o.id = act.outbound_id AND o.state = 'bound'
+RETURNING o.id;
+
+-- name: settle_outbound!
+UPDATE outbound SET state = :state, reason = :reason, sent_at = :sent_at, smtp_reply = :smtp_reply,
+  evidence = :evidence
+WHERE workspace_id = :workspace_id AND id = :id AND state IN ('bound', 'sending');
+
+-- name: rebind_sending!
+-- Refused before the final dot: nothing has left, it may be tried again.
+UPDATE outbound SET state = 'bound', reason = :reason WHERE workspace_id = :workspace_id AND id = :id AND state = 'sending';
+
+-- name: left_sender
+SELECT carry.left_sender(:outbound_id, :sent_at, :poll_at);
+
+-- name: withdrawn
+SELECT carry.withdrawn(:outbound_id);
+
+-- name: replied!
+UPDATE inbound SET reply_state = :state WHERE workspace_id = :workspace_id AND id = :id;
+
+-- name: evidence_found!
+UPDATE outbound SET state = 'sent', evidence = :evidence, sent_at = coalesce(sent_at, sending_at)
+WHERE workspace_id = :workspace_id AND id = :id AND state = 'uncertain';
+
+-- name: bounced!
+UPDATE outbound SET state = 'bounced', reason = :reason, evidence = 'dsn'
+WHERE workspace_id = :workspace_id AND id = :id AND state IN ('sent', 'uncertain') AND placement IS NULL;
+
+-- name: add_bounce!
+INSERT INTO domain_bounces (workspace_id, outbound_id, domain, status, at)
+VALUES (:workspace_id, :outbound_id, :domain, :status, :at) ON CONFLICT DO NOTHING;
+
+-- name: unanswered_outbound
+-- What this mailbox sent and nobody has observed yet: a delivery report may speak of it.
+SELECT id, message_id, peer_address, peer_domain, state FROM outbound
+WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id AND state IN ('sent', 'uncertain')
+  AND placement IS NULL AND sending_at > :since;
+
+-- name: folder_states
+SELECT folder, uidvalidity, uidnext, modseq FROM folder_states
+WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id;
+
+-- name: save_folder_state!
+INSERT INTO folder_states (workspace_id, mailbox_id, folder, uidvalidity, uidnext, modseq, scanned_at)
+VALUES (:workspace_id, :mailbox_id, :folder, :uidvalidity, :uidnext, :modseq, :now)
+ON CONFLICT (workspace_id, mailbox_id, folder) DO UPDATE SET uidvalidity = excluded.uidvalidity,
+  uidnext = excluded.uidnext, modseq = excluded.modseq, scanned_at = excluded.scanned_at;
+
+-- name: connected!
+UPDATE mailboxes SET connected_at = coalesce(connected_at, :now)
+WHERE workspace_id = :workspace_id AND id = :mailbox_id;
+
+-- name: outstanding
+SELECT id, message_id, pair_id, sender_address, subject, seed, library, turn, due_at, sent_at, state, correlation_id,
+  copies
+FROM inbound
+WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id AND state IN ('expected', 'in_flight')
+  AND due_at <= :now
+ORDER BY due_at;
+
+-- name: inbound^
+SELECT * FROM inbound WHERE workspace_id = :workspace_id AND id = :id;
+
+-- name: observe!
+-- The first observation is immutable.
+UPDATE inbound SET state = 'observed', observed_at = :now, arrived_at = :arrived_at, placement = :placement,
+  placement_provider = :placement_provider, observed_message_id = :observed_message_id, observed_refs = :observed_refs,
+  observed_date = :observed_date, auto_submitted = :auto_submitted, folder = :folder, uidvalidity = :uidvalidity,
+  uid = :uid, copies = greatest(copies, 1), reply_state = :reply_state, reply_at = :reply_at
+WHERE workspace_id = :workspace_id AND id = :id AND state IN ('expected', 'in_flight');
+
+-- name: mark_scanned!
+UPDATE inbound SET inbox_scanned_at = :inbox, junk_scanned_at = :junk
+WHERE workspace_id = :workspace_id AND id = ANY (:ids);
+
+-- name: mark_absent!
+UPDATE inbound SET state = :state, placement = :state, observed_at = :now
+WHERE workspace_id = :workspace_id AND id = :id AND state = 'in_flight';
+
+-- name: carry_observed
+SELECT carry.observed(:inbound_id);
+
+-- name: relocate!
+UPDATE inbound SET folder = :folder, uidvalidity = :uidvalidity, uid = :uid
+WHERE workspace_id = :workspace_id AND id = :id;
+
+-- name: mark_rescued!
+UPDATE inbound SET rescued_at = :now WHERE workspace_id = :workspace_id AND id = :id AND rescued_at IS NULL;
+
+-- name: mark_read!
+UPDATE inbound SET read_at = :now WHERE workspace_id = :workspace_id AND id = :id AND read_at IS NULL;
+
+-- name: mark_flagged!
+UPDATE inbound SET flagged_at = :now WHERE workspace_id = :workspace_id AND id = :id AND flagged_at IS NULL;
+
+-- name: mark_filed!
+UPDATE inbound SET filed_at = :now WHERE workspace_id = :workspace_id AND id = :id AND filed_at IS NULL;
+
+-- name: mark_expunged!
+UPDATE inbound SET expunged_at = :now, folder = NULL, uid = NULL
+WHERE workspace_id = :workspace_id AND id = :id AND expunged_at IS NULL;
+
+-- name: count_copies!
+UPDATE inbound SET copies = greatest(copies, :copies) WHERE workspace_id = :workspace_id AND id = :id;
+
+-- name: census_rows
+SELECT id, message_id, observed_message_id, state FROM inbound
+WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id AND expunged_at IS NULL;
+
+-- name: mailbox_works!
+UPDATE mailboxes SET auth_failures = 0, last_error = '',
+  state = CASE WHEN state = 'needs_reauth' THEN 'active' ELSE state END,
+  state_reason = CASE WHEN state = 'needs_reauth' THEN '' ELSE state_reason END,
+  state_since = CASE WHEN state = 'needs_reauth' THEN :now ELSE state_since END
+WHERE workspace_id = :workspace_id AND id = :mailbox_id AND (auth_failures > 0 OR last_error <> '');
+
+-- name: auth_strike^
+UPDATE mailboxes SET auth_failures = auth_failures + 1, last_error = :reason, last_error_at = :now,
+  state = CASE WHEN state = 'active' AND auth_failures + 1 >= :reauth_after THEN 'needs_reauth' ELSE state END,
+  state_reason = CASE WHEN state = 'active' AND auth_failures + 1 >= :reauth_after THEN :reason ELSE state_reason END,
+  state_since = CASE WHEN state = 'active' AND auth_failures + 1 >= :reauth_after THEN :now ELSE state_since END
+WHERE workspace_id = :workspace_id AND id = :mailbox_id
+RETURNING auth_failures, state;
+
+-- name: mailbox_error!
+UPDATE mailboxes SET last_error = :reason, last_error_at = :now
+WHERE workspace_id = :workspace_id AND id = :mailbox_id;
+
+-- name: content_library^
+SELECT name, source FROM content_libraries WHERE workspace_id = :workspace_id AND id = :id;
+
+-- name: save_domain_health!
+INSERT INTO domain_health (workspace_id, domain, mx_ok, smtp_ok, detail, checked_at, next_check_at)
+VALUES (:workspace_id, :domain, :mx_ok, :smtp_ok, :detail, :now, :now)
+ON CONFLICT (workspace_id, domain) DO UPDATE SET mx_ok = excluded.mx_ok, smtp_ok = excluded.smtp_ok,
+  detail = excluded.detail, checked_at = excluded.checked_at;
+
+-- name: start_attempt^
+UPDATE connection_attempts SET state = 'running', started_at = clock_timestamp(), steps = '[]'
+WHERE workspace_id = :workspace_id AND id = :id AND state IN ('queued', 'running') AND expires_at > clock_timestamp()
+RETURNING *;
+
+-- name: report_attempt!
+UPDATE connection_attempts SET steps = :steps, state = :state,
+  finished_at = CASE WHEN :state IN ('ok', 'failed') THEN clock_timestamp() END
+WHERE workspace_id = :workspace_id AND id = :id;
+
+-- name: stale_seals
+SELECT s.mailbox_id, s.field, s.key_version, s.generation, s.sealed
+FROM sealed_credentials s
+JOIN key_versions k ON k.workspace_id = s.workspace_id AND k.state = 'active' AND k.version > s.key_version
+WHERE s.workspace_id = :workspace_id
+ORDER BY s.mailbox_id, s.field LIMIT :batch;
+
+-- name: reseal!
+UPDATE sealed_credentials SET sealed = :sealed, key_version = :key_version, generation = generation + 1,
+  sealed_at = :now
+WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id AND field = :field AND generation = :generation;

@@ -1,0 +1,1 @@
+"""The verbs that web, API, command line and operator share."""

@@ -1,0 +1,52 @@
+"""A workspace's keys: list, rotate, destroy. The changes are wishes to the provisioner."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from mailhearth_core.errors import Conflict, NotFound
+from mailhearth_core.storage.doors import TenantDoor
+from mailhearth_core.verbs.wishes import Actor, audit, wish
+
+
+def listing(door: TenantDoor, workspace_id: UUID) -> list[dict[str, Any]]:
+    """Every version with its state, its fingerprint and the number of credentials it seals."""
+    with door.tenant_tx(workspace_id) as conn:
+        return conn.execute(
+            "SELECT k.version, k.state, k.fingerprint, k.created_at, k.state_since, "
+            "(SELECT count(*) FROM sealed_credentials s WHERE s.workspace_id = k.workspace_id "
+            " AND s.key_version = k.version) AS seals "
+            "FROM key_versions k ORDER BY k.version"
+        ).fetchall()
+
+
+def rotate(door: TenantDoor, workspace_id: UUID, actor: Actor) -> UUID:
+    """Wishes for a new version; returns the wish. Workers then seal every credential anew."""
+    with door.tenant_tx(workspace_id) as conn:
+        command = wish(conn, workspace_id, "keys.rotate", {}, actor)
+        audit(conn, workspace_id, "keys.rotate", actor, "")
+    return command
+
+
+def destroy(door: TenantDoor, workspace_id: UUID, version: int, actor: Actor) -> UUID:
+    """Wishes the end of an archived version; returns the wish. What it sealed is lost for good.
+
+    Raises:
+        NotFound: there is no such version.
+        Conflict: it is not archived: it still seals something, or new credentials are sealed to it.
+    """
+    known = {row["version"]: row for row in listing(door, workspace_id)}
+    if version not in known:
+        names = ", ".join(map(str, known)) or "none yet"
+        raise NotFound(f"There is no key version {version}.", hint=f"Versions: {names}.")
+    if known[version]["state"] not in {"archived", "destroyed"}:
+        raise Conflict(
+            f"Key version {version} is {known[version]['state']} and seals "
+            f"{known[version]['seals']} credentials; only archived versions can be destroyed.",
+            hint="Rotate the keys and wait until every credential is sealed anew.",
+        )
+    with door.tenant_tx(workspace_id) as conn:
+        command = wish(conn, workspace_id, "keys.destroy", {"version": version}, actor)
+        audit(conn, workspace_id, "keys.destroy", actor, str(version))
+    return command

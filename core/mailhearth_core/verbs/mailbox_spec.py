@@ -1,0 +1,272 @@
+"""What somebody says about a mailbox, checked whole before anything is written."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import ssl
+import zoneinfo
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from email_validator import EmailNotValidError, validate_email
+
+from mailhearth_core.errors import InvalidValue, MailhearthError
+from mailhearth_core.secrets import Secret
+
+TLS_MODES = ("implicit", "starttls", "none")
+IMPLICIT_PORTS = {993, 465}
+CSV_COLUMNS = ("address", "imap", "smtp", "username", "password")
+CSV_OPTIONAL = ("tls", "ca", "name", "timezone", "consent", "workspace", "pool")
+YES = {"yes", "true", "1"}
+"""How a CSV may say `workspace` in the column consent."""
+
+
+class InvalidMailbox(MailhearthError):
+    """One or more values of a mailbox are not allowed; `mistakes` holds them all."""
+
+    code = "invalid_mailbox"
+
+    def __init__(self, mistakes: list[InvalidValue]) -> None:
+        super().__init__(" ".join(str(mistake) for mistake in mistakes))
+        self.mistakes = mistakes
+
+
+@dataclass(frozen=True)
+class Server:
+    """One mail server as the user named it."""
+
+    host: str
+    port: int
+    tls: str
+
+
+@dataclass(frozen=True)
+class MailboxSpec:
+    """A mailbox to connect. `ca_pem` is used for both servers; None means the system's CAs."""
+
+    address: str
+    imap: Server
+    smtp: Server
+    username: str
+    password: Secret
+    ca_pem: str | None
+    display_name: str
+    timezone: str
+    consent: str
+
+    @property
+    def domain(self) -> str:
+        return self.address.rpartition("@")[2]
+
+    @property
+    def ca_sha256(self) -> bytes | None:
+        return ca_digest(self.ca_pem)
+
+
+def ca_digest(ca_pem: str | None) -> bytes | None:
+    """SHA-256 of the CA bundle's text, as a credential's destination binds it."""
+    return hashlib.sha256(ca_pem.encode()).digest() if ca_pem else None
+
+
+def parse_spec(values: Mapping[str, str | None], password: Secret) -> MailboxSpec:
+    """Checks all values; every mistake is told at once.
+
+    Args:
+        values: address, imap and smtp (HOST:PORT), tls (of both servers) or imap_tls and smtp_tls,
+            ca (a file) or ca_pem (its text), username, name, timezone, consent (none, workspace or
+            network).
+    Raises:
+        InvalidMailbox: with one `InvalidValue` for each mistake.
+    """
+    mistakes: list[InvalidValue] = []
+
+    def check(parse: object, *arguments: object) -> object:
+        try:
+            return parse(*arguments)  # type: ignore[operator]
+        except InvalidValue as mistake:
+            if str(mistake) not in map(str, mistakes):  # one `tls` is of both servers
+                mistakes.append(mistake)
+            return None
+
+    tls = values.get("tls") or None
+    address = check(_address, values.get("address") or "")
+    imap = check(_server, "imap", values.get("imap") or "", tls or values.get("imap_tls"))
+    smtp = check(_server, "smtp", values.get("smtp") or "", tls or values.get("smtp_tls"))
+    ca_pem = check(_ca, values["ca"]) if values.get("ca") else values.get("ca_pem") or None
+    timezone = check(_timezone, values.get("timezone") or "UTC")
+    consent = check(_consent, values.get("consent") or "none")
+    name = check(_one_line, "name", (values.get("name") or "").strip())
+    username = check(_one_line, "username", values.get("username") or values.get("address") or "")
+    if not password:
+        mistakes.append(InvalidValue("password", "", "a password that is not empty"))
+    if mistakes:
+        raise InvalidMailbox(mistakes)
+    assert isinstance(address, str)
+    assert isinstance(imap, Server)
+    assert isinstance(smtp, Server)
+    assert ca_pem is None or isinstance(ca_pem, str)
+    return MailboxSpec(
+        address=address,
+        imap=imap,
+        smtp=smtp,
+        username=str(username),
+        password=password,
+        ca_pem=ca_pem,
+        display_name=str(name),
+        timezone=str(timezone),
+        consent=str(consent),
+    )
+
+
+@dataclass(frozen=True)
+class CsvRow:
+    """One row of an import: a mailbox, or what is wrong with it.
+
+    Attributes:
+        number: the line of the file it ends on; the header is line 1.
+        address: as it is written there, to name the row by.
+        workspace, pool: of the columns of that name; empty when absent.
+    """
+
+    number: int
+    address: str
+    workspace: str
+    pool: str
+    spec: MailboxSpec | None
+    error: MailhearthError | None
+
+
+def read_rows(lines: Iterable[str], *, consent: str = "none") -> Iterator[CsvRow]:
+    """Each row of a CSV, checked whole.
+
+    Args:
+        consent: for rows that say nothing of it.
+    Raises:
+        InvalidValue: the header lacks a needed column or has an unknown one, or the file is no CSV.
+    """
+    reader = csv.DictReader(lines)
+    try:
+        header = [column.strip().lower() for column in reader.fieldnames or []]
+        check_header(header)
+        reader.fieldnames = header
+        for row in reader:
+            yield _csv_row(reader.line_num, row, len(header), consent)
+    except csv.Error as error:
+        raise InvalidValue(
+            "CSV", f"line {reader.line_num}", f"comma-separated text ({error})"
+        ) from None
+
+
+def read_csv(lines: Iterable[str]) -> Iterator[tuple[int, MailboxSpec | MailhearthError]]:
+    """Each row of a CSV with its line number: a mailbox, or what is wrong with the row.
+
+    Raises:
+        InvalidValue: as `read_rows`.
+    """
+    for row in read_rows(lines):
+        found = row.spec or row.error
+        assert found is not None
+        yield row.number, found
+
+
+def check_header(header: list[str]) -> None:
+    """The columns of an import.
+
+    Raises:
+        InvalidValue: naming what is missing, unknown or there twice.
+    """
+    known = (*CSV_COLUMNS, *CSV_OPTIONAL)
+    missing = [column for column in CSV_COLUMNS if column not in header]
+    unknown = [column for column in header if column not in known]
+    twice = sorted({column for column in header if header.count(column) > 1})
+    wrong = [
+        f"{what} {', '.join(columns)}"
+        for what, columns in (("missing:", missing), ("unknown:", unknown), ("twice:", twice))
+        if columns
+    ]
+    if wrong:
+        raise InvalidValue(
+            "CSV header",
+            ",".join(header),
+            f"{','.join(CSV_COLUMNS)} and, if wanted, {','.join(CSV_OPTIONAL)} "
+            f"({'; '.join(wrong)})",
+        )
+
+
+def _csv_row(number: int, row: dict[Any, Any], columns: int, consent: str) -> CsvRow:
+    address, workspace, pool = (
+        (row.get(column) or "").strip() for column in ("address", "workspace", "pool")
+    )
+    if None in row or any(value is None for value in row.values()):
+        values = sum(value is not None for key, value in row.items() if key is not None)
+        error: MailhearthError = MailhearthError(
+            f"The row has {values + len(row.get(None) or ())} values, the header {columns}.",
+            hint="Quote values that hold a comma.",
+            code="csv_row",
+        )
+        return CsvRow(number, address, workspace, pool, None, error)
+    password = Secret(row.pop("password"))
+    said = (row.get("consent") or "").strip().lower()
+    row["consent"] = (
+        "workspace" if said in YES else "none" if said in {"no", "false", "0"} else said
+    )
+    row["consent"] = row["consent"] or consent
+    try:
+        return CsvRow(number, address, workspace, pool, parse_spec(row, password), None)
+    except InvalidMailbox as mistakes:
+        return CsvRow(number, address, workspace, pool, None, mistakes)
+
+
+def _address(text: str) -> str:
+    try:
+        found = validate_email(text.strip(), check_deliverability=False, test_environment=True)
+    except EmailNotValidError as error:
+        raise InvalidValue("address", text, f"one e-mail address ({error})") from None
+    return found.normalized.lower()
+
+
+def _server(field: str, text: str, tls: str | None) -> Server:
+    host, colon, port_text = text.strip().rpartition(":")
+    host = host.strip("[]").lower()
+    if not colon or not host or not port_text.isdigit() or not 0 < int(port_text) < 65536:
+        raise InvalidValue(field, text, "HOST:PORT, as in imap.example.com:993")
+    if any(not (c.isalnum() or c in ".-:_") for c in host):
+        raise InvalidValue(field, text, "a host name or an IP address before the port")
+    port = int(port_text)
+    mode = tls or ("implicit" if port in IMPLICIT_PORTS else "starttls")
+    if mode not in TLS_MODES:
+        raise InvalidValue("tls", mode, ", ".join(TLS_MODES))
+    return Server(host, port, mode)
+
+
+def _ca(path: str) -> str:
+    try:
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidValue("ca", path, f"a readable PEM file ({error})") from None
+    try:
+        ssl.create_default_context(cadata=text)
+    except (ssl.SSLError, ValueError) as error:
+        raise InvalidValue("ca", path, f"a PEM file of CA certificates ({error})") from None
+    return text
+
+
+def _timezone(name: str) -> str:
+    if name not in zoneinfo.available_timezones():
+        raise InvalidValue("timezone", name, "an IANA zone name such as Europe/Berlin")
+    return name
+
+
+def _consent(scope: str) -> str:
+    if scope not in {"none", "workspace", "network"}:
+        raise InvalidValue("consent", scope, "none, workspace, network")
+    return scope
+
+
+def _one_line(field: str, text: str) -> str:
+    if any(ord(c) < 32 or ord(c) == 127 for c in text) or len(text) > 200:
+        raise InvalidValue(field, text, "one line of at most 200 characters")
+    return text

@@ -1,0 +1,386 @@
+"""Mailboxes: add, list, pause, resume, remove, consent."""
+
+from __future__ import annotations
+
+import secrets
+from base64 import b64encode
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from mailhearth_core.errors import Conflict, InvalidValue, MailhearthError, NotFound, NotYet
+from mailhearth_core.ids import uuid7
+from mailhearth_core.mail.model import TlsMode
+from mailhearth_core.providers import provider_name_for
+from mailhearth_core.sealing import Binding, PasswordDestination, seal
+from mailhearth_core.storage.clock import business_now
+from mailhearth_core.storage.doors import Connection, Database, TenantDoor
+from mailhearth_core.storage.installation import is_loopback, read_installation
+from mailhearth_core.verbs.mailbox_spec import MailboxSpec, Server, ca_digest
+from mailhearth_core.verbs.wishes import Actor, audit
+from mailhearth_core.warmup.window import local_midnight
+
+
+def destination(server: Server, ca_pem: str | None, username: str) -> PasswordDestination:
+    """The one server and account that a mailbox's password is sealed for."""
+    return PasswordDestination(
+        server.host, server.port, TlsMode(server.tls), ca_digest(ca_pem), username
+    )
+
+
+def destinations(row: Mapping[str, Any]) -> dict[str, PasswordDestination]:
+    """The destination of each password field of a mailbox row."""
+    return {
+        f"{kind}_password": destination(
+            Server(row[f"{kind}_host"], row[f"{kind}_port"], row[f"{kind}_tls"]),
+            row["ca_pem"],
+            row["username"],
+        )
+        for kind in ("imap", "smtp")
+    }
+
+
+def seal_credentials(
+    conn: Connection, workspace_id: UUID, mailbox_id: UUID, spec: MailboxSpec
+) -> tuple[int, dict[str, bytes]]:
+    """Seals a mailbox's password for each of its servers to the workspace's active key.
+
+    Returns the key version and, for each field, the sealed bytes.
+
+    Raises:
+        NotYet: the workspace has no active key so far.
+    """
+    key = conn.execute(
+        "SELECT version, public_key FROM key_versions WHERE state = 'active'"
+    ).fetchone()
+    if key is None:
+        raise NotYet(
+            "The workspace has no active key yet.",
+            hint="Keys are made when `mailhearth up` (or the operator) runs; try again then.",
+        )
+    sealed = {}
+    for field, server in (("imap_password", spec.imap), ("smtp_password", spec.smtp)):
+        binding = Binding(
+            workspace_id,
+            mailbox_id,
+            field,
+            key["version"],
+            destination(server, spec.ca_pem, spec.username),
+        )
+        sealed[field] = seal(key["public_key"], binding, spec.password)
+    return key["version"], sealed
+
+
+def check_servers(conn: Connection, spec: MailboxSpec) -> None:
+    """Refuses what the installation's kind does not allow.
+
+    Raises:
+        Conflict: a server beyond this machine in a sandbox.
+        InvalidValue: a connection without TLS to another machine.
+    """
+    sandbox = read_installation(conn).sandbox
+    for field, server in (("imap", spec.imap), ("smtp", spec.smtp)):
+        if is_loopback(server.host):
+            continue
+        if sandbox:
+            raise Conflict(
+                f"{field}: {server.host} is not on this machine, and this is a sandbox "
+                "installation for good (its clock is scaled).",
+                hint="Use another data folder for real mailboxes.",
+                code="sandbox_refused",
+            )
+        if server.tls == "none":
+            raise InvalidValue(
+                "tls", "none", "implicit or starttls; none is for servers on this machine only"
+            )
+
+
+def add(
+    door: TenantDoor, workspace_id: UUID, pool_id: UUID, spec: MailboxSpec, actor: Actor
+) -> UUID:
+    """Adds a mailbox; its first sign-in is due at once. All of it is written, or nothing.
+
+    Raises:
+        Conflict: the address is in the workspace already, or the workspace is being deleted.
+        NotYet: the workspace has no key so far.
+    """
+    mailbox_id = uuid7()
+    try:
+        with door.tenant_tx(workspace_id) as conn:
+            check_servers(conn, spec)
+            _check_workspace(conn)
+            if conn.execute(
+                "SELECT 1 FROM mailboxes WHERE address = %s AND state <> 'removed'", (spec.address,)
+            ).fetchone():
+                raise _taken(spec.address)
+            now = business_now(conn)
+            _insert(conn, workspace_id, pool_id, mailbox_id, spec, now)
+            _store_credentials(conn, workspace_id, mailbox_id, spec)
+            _set_consent(conn, workspace_id, mailbox_id, spec.consent, actor, now)
+            _ask_sign_in(conn, workspace_id, mailbox_id, now)
+            audit(conn, workspace_id, "mailbox.added", actor, spec.address, imap=spec.imap.host)
+    except psycopg.errors.UniqueViolation:  # somebody added it in the same moment
+        raise _taken(spec.address) from None
+    return mailbox_id
+
+
+def _taken(address: str) -> Conflict:
+    return Conflict(
+        f"{address} is in this workspace already.",
+        hint="`mailbox show` tells its state; `mailbox test --password-stdin --save` gives it a "
+        "new password; `mailbox remove` takes it out.",
+    )
+
+
+def _check_workspace(conn: Connection) -> None:
+    row = conn.execute("SELECT state FROM workspaces").fetchone()
+    if row is None or row["state"] == "deleting":
+        raise Conflict(
+            "The workspace is being deleted; nothing can be added to it.",
+            hint="Choose another workspace.",
+        )
+
+
+def _insert(
+    conn: Connection,
+    workspace_id: UUID,
+    pool_id: UUID,
+    mailbox_id: UUID,
+    spec: MailboxSpec,
+    now: datetime,
+) -> None:
+    conn.execute(
+        "INSERT INTO mailboxes (workspace_id, id, pool_id, address, domain, display_name, "
+        "timezone, provider, peer_provider, imap_host, imap_port, imap_tls, smtp_host, smtp_port, smtp_tls, "
+        "ca_pem, username, seed, state_since, next_size_at, created_at) VALUES "
+        ""
+        "(%s, %s, %s, %s, %s, %s, %s, 'imap_smtp', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, "
+        "%s)",
+        (
+            workspace_id, mailbox_id, pool_id, spec.address, spec.domain, spec.display_name,
+            spec.timezone, provider_name_for(spec.imap.host),
+            spec.imap.host, spec.imap.port, spec.imap.tls,
+            spec.smtp.host, spec.smtp.port, spec.smtp.tls,
+            spec.ca_pem, spec.username, secrets.randbits(62), now,
+            local_midnight(now, spec.timezone), now,
+        ),
+    )  # fmt: skip
+    conn.execute(
+        "INSERT INTO mailbox_leases (workspace_id, mailbox_id) VALUES (%s, %s)",
+        (workspace_id, mailbox_id),
+    )
+
+
+def reconnect(
+    door: TenantDoor, workspace_id: UUID, row: Mapping[str, Any], spec: MailboxSpec, actor: Actor
+) -> None:
+    """Gives a mailbox a new credential (and servers); its strikes are forgotten."""
+    mailbox_id: UUID = row["id"]
+    with door.tenant_tx(workspace_id) as conn:
+        check_servers(conn, spec)
+        now = business_now(conn)
+        conn.execute(
+            "UPDATE mailboxes SET imap_host=%s, imap_port=%s, imap_tls=%s, smtp_host=%s, "
+            "smtp_port=%s, smtp_tls=%s, ca_pem=%s, username=%s, auth_failures=0, last_error='', "
+            "state = CASE WHEN state = 'needs_reauth' THEN 'active' ELSE state END, "
+            "state_reason='', state_since=%s WHERE id=%s",
+            (
+                spec.imap.host, spec.imap.port, spec.imap.tls,
+                spec.smtp.host, spec.smtp.port, spec.smtp.tls,
+                spec.ca_pem, spec.username, now, mailbox_id,
+            ),
+        )  # fmt: skip
+        _store_credentials(conn, workspace_id, mailbox_id, spec)
+        if spec.consent != "none":
+            _set_consent(conn, workspace_id, mailbox_id, spec.consent, actor, now)
+        _ask_sign_in(conn, workspace_id, mailbox_id, now)
+        audit(conn, workspace_id, "mailbox.reconnected", actor, spec.address)
+
+
+def listing(door: TenantDoor, workspace_id: UUID) -> list[dict[str, Any]]:
+    with door.tenant_tx(workspace_id) as conn:
+        return conn.execute(
+            "SELECT m.id, m.address, p.name AS pool, m.display_name, m.timezone, m.imap_host, "
+            "m.imap_port, m.imap_tls, m.smtp_host, m.smtp_port, m.smtp_tls, m.username, m.ca_pem, "
+            "m.state, m.state_reason, m.state_since, m.consent, m.auth_failures, m.last_error, "
+            "m.last_error_at, m.connected_at, m.created_at, m.pool_id, m.domain, m.has_campaign, m.next_size_at, p.worker_group "
+            "FROM mailboxes m JOIN pools p ON p.workspace_id = m.workspace_id AND p.id = m.pool_id "
+            "WHERE m.state <> 'removed' ORDER BY m.address"
+        ).fetchall()
+
+
+def locate(database: Database, address: str, workspace: UUID | None) -> tuple[UUID, dict[str, Any]]:
+    """The mailbox of that address or id: its workspace and its row.
+
+    Raises:
+        NotFound: nowhere; Conflict: in several workspaces, and none was named.
+    """
+    with database.tx() as conn:
+        places = conn.execute(
+            "SELECT workspace_id, workspace, mailbox_id FROM admin.mailboxes "
+            "WHERE address = %s OR mailbox_id::text = %s",
+            (address.lower(), address),
+        ).fetchall()
+    if workspace is not None:
+        places = [place for place in places if place["workspace_id"] == workspace]
+    if not places:
+        raise NotFound(
+            f"There is no mailbox {address!r}.", hint="`mailhearth mailbox list` names them all."
+        )
+    if len(places) > 1:
+        names = ", ".join(sorted(place["workspace"] for place in places))
+        raise Conflict(f"{address} is in several workspaces: {names}.", hint="Add --workspace.")
+    workspace_id: UUID = places[0]["workspace_id"]
+    for row in listing(TenantDoor(database), workspace_id):
+        if row["id"] == places[0]["mailbox_id"]:
+            return workspace_id, row
+    raise NotFound(f"The mailbox {address!r} was just removed.")
+
+
+def set_state(
+    door: TenantDoor, workspace_id: UUID, row: Mapping[str, Any], state: str, actor: Actor
+) -> None:
+    """Pauses (drains: nothing new is sent, mail on its way is still followed) or resumes."""
+    with door.tenant_tx(workspace_id) as conn:
+        now = business_now(conn)
+        reason = f"paused by {actor.name}" if state == "paused" else ""
+        conn.execute(
+            "UPDATE mailboxes SET state=%s, state_reason=%s, state_since=%s, "
+            "auth_failures = CASE WHEN %s = 'active' THEN 0 ELSE auth_failures END WHERE id=%s",
+            (state, reason, now, state, row["id"]),
+        )
+        if state == "active":
+            _ask_sign_in(conn, workspace_id, row["id"], now)
+        audit(conn, workspace_id, f"mailbox.{state}", actor, row["address"])
+
+
+def remove(door: TenantDoor, workspace_id: UUID, row: Mapping[str, Any], actor: Actor) -> None:
+    """Takes a mailbox out: its credential is deleted now, its unsent mail is cancelled."""
+    with door.tenant_tx(workspace_id) as conn:
+        now = business_now(conn)
+        conn.execute("DELETE FROM sealed_credentials WHERE mailbox_id=%s", (row["id"],))
+        conn.execute(
+            "UPDATE mailboxes SET state='removed', state_reason=%s, state_since=%s, username='', "
+            "ca_pem=NULL WHERE id=%s",
+            (f"removed by {actor.name}", now, row["id"]),
+        )
+        _set_consent(conn, workspace_id, row["id"], "none", actor, now)
+        audit(conn, workspace_id, "mailbox.removed", actor, row["address"])
+
+
+def consent(
+    door: TenantDoor, workspace_id: UUID, row: Mapping[str, Any], scope: str, actor: Actor
+) -> None:
+    """Gives or withdraws consent; who and when goes on record. Without it no sign-in happens."""
+    with door.tenant_tx(workspace_id) as conn:
+        now = business_now(conn)
+        _set_consent(conn, workspace_id, row["id"], scope, actor, now)
+        if scope != "none" and row["connected_at"] is None:
+            _ask_sign_in(conn, workspace_id, row["id"], now)
+        audit(conn, workspace_id, "mailbox.consent", actor, row["address"], scope=scope)
+
+
+def attempt_test(
+    door: TenantDoor,
+    workspace_id: UUID,
+    row: Mapping[str, Any],
+    spec: MailboxSpec | None,
+    worker_group: str,
+) -> UUID:
+    """Asks a worker to test the connection; returns the attempt. It lives for ten minutes.
+
+    Args:
+        spec: a new credential and servers to try; None tests what is stored.
+    """
+    attempt_id = uuid7()
+    with door.tenant_tx(workspace_id) as conn:
+        if spec is None:
+            sealed_rows = conn.execute(
+                "SELECT field, key_version, sealed FROM sealed_credentials WHERE mailbox_id=%s",
+                (row["id"],),
+            ).fetchall()
+            if not sealed_rows:
+                raise MailhearthError(
+                    "The mailbox has no stored credential.",
+                    hint="Give it one with `mailbox test --password-stdin` or add it anew.",
+                )
+            version = sealed_rows[0]["key_version"]
+            sealed = {r["field"]: r["sealed"] for r in sealed_rows}
+            settings = {
+                key: row[key]
+                for key in ("imap_host", "imap_port", "imap_tls", "smtp_host", "smtp_port",
+                            "smtp_tls", "ca_pem", "username")
+            }  # fmt: skip
+        else:
+            check_servers(conn, spec)
+            version, sealed = seal_credentials(conn, workspace_id, row["id"], spec)
+            settings = {
+                "imap_host": spec.imap.host, "imap_port": spec.imap.port, "imap_tls": spec.imap.tls,
+                "smtp_host": spec.smtp.host, "smtp_port": spec.smtp.port, "smtp_tls": spec.smtp.tls,
+                "ca_pem": spec.ca_pem, "username": spec.username,
+            }  # fmt: skip
+        machine = datetime.now(UTC)
+        conn.execute(
+            "INSERT INTO connection_attempts (workspace_id, id, mailbox_id, worker_group, "
+            "settings, key_version, sealed, created_at, expires_at) VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s)",
+            (
+                workspace_id, attempt_id, row["id"], worker_group, Jsonb(settings), version,
+                Jsonb({field: b64encode(blob).decode() for field, blob in sealed.items()}),
+                machine, machine + timedelta(minutes=10),
+            ),
+        )  # fmt: skip
+    return attempt_id
+
+
+def attempt(door: TenantDoor, workspace_id: UUID, attempt_id: UUID) -> dict[str, Any] | None:
+    """How a connection test stands: state, steps (as `mail.probe.Step`), times; None when lost."""
+    with door.tenant_tx(workspace_id) as conn:
+        return conn.execute(
+            "SELECT id, state, steps, created_at, started_at, finished_at, expires_at "
+            "FROM connection_attempts WHERE id = %s",
+            (attempt_id,),
+        ).fetchone()
+
+
+def drop_attempt(door: TenantDoor, workspace_id: UUID, attempt_id: UUID) -> None:
+    """Forgets a connection test and the credential it carried."""
+    with door.tenant_tx(workspace_id) as conn:
+        conn.execute("DELETE FROM connection_attempts WHERE id = %s", (attempt_id,))
+
+
+def _store_credentials(
+    conn: Connection, workspace_id: UUID, mailbox_id: UUID, spec: MailboxSpec
+) -> None:
+    version, sealed = seal_credentials(conn, workspace_id, mailbox_id, spec)
+    for field, blob in sealed.items():
+        conn.execute(
+            "INSERT INTO sealed_credentials (workspace_id, mailbox_id, field, key_version, sealed, "
+            "sealed_at) VALUES (%s,%s,%s,%s,%s,%s) ON CONFLICT (workspace_id, mailbox_id, field) "
+            "DO UPDATE SET key_version=excluded.key_version, sealed=excluded.sealed, "
+            "sealed_at=excluded.sealed_at, generation=sealed_credentials.generation + 1",
+            (workspace_id, mailbox_id, field, version, blob, datetime.now(UTC)),
+        )
+
+
+def _set_consent(
+    conn: Connection, workspace_id: UUID, mailbox_id: UUID, scope: str, actor: Actor, now: datetime
+) -> None:
+    conn.execute("UPDATE mailboxes SET consent=%s WHERE id=%s", (scope, mailbox_id))
+    conn.execute(
+        "INSERT INTO consent_ledger (workspace_id, mailbox_id, scope, actor, via, at) "
+        "VALUES (%s,%s,%s,%s,%s,%s)",
+        (workspace_id, mailbox_id, scope, actor.name, actor.via, now),
+    )
+
+
+def _ask_sign_in(conn: Connection, workspace_id: UUID, mailbox_id: UUID, now: datetime) -> None:
+    conn.execute(
+        "INSERT INTO action (workspace_id, mailbox_id, kind, due_at) "
+        "SELECT workspace_id, id, 'poll', %s FROM mailboxes WHERE id=%s AND consent <> 'none' "
+        "AND state <> 'removed' ON CONFLICT DO NOTHING",
+        (now, mailbox_id),
+    )

@@ -1,0 +1,104 @@
+"""Why a mailbox sends what it sends today: the stored steps, what is in the way, recent mail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from mailhearth_core.storage.clock import business_now
+from mailhearth_core.storage.doors import Database, TenantDoor
+from mailhearth_core.storage.named import named
+from mailhearth_core.verbs import blockers, capacity, pools, status, workspaces
+from mailhearth_core.verbs.blockers import Blocker
+from mailhearth_core.warmup.policy import Policy
+from mailhearth_core.warmup.window import local_date
+
+RECENT = 10
+
+
+def explain(database: Database, workspace_id: UUID, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything `mailhearth mailbox why` tells; JSON types but for times and dates.
+
+    Args:
+        row: of `mailboxes.listing`.
+    """
+    sql = named("reports")
+    door = TenantDoor(database)
+    pool = pools.find(door, workspace_id, str(row["pool_id"]))
+    policy = Policy.from_json(pool["policy"])
+    workspace = workspaces.find(database, str(workspace_id))
+    short = capacity.shortages(capacity.pool_sizes(database)).get((workspace_id, pool["id"]))
+    with door.tenant_tx(workspace_id) as conn:
+        now = business_now(conn)
+        today = local_date(now, row["timezone"])
+        keys = {"mailbox_id": row["id"], "day": today}
+        size = sql.day_size(conn, **keys)
+        controller = sql.controller_row(conn, **keys)
+        counts = sql.mailbox_day(conn, **keys)
+        placed = sql.mailbox_placed(conn, **keys, days=status.DAYS)
+        soon = now + timedelta(hours=2)
+        recent = list(sql.recent_sends(conn, mailbox_id=row["id"], until=soon, limit=RECENT))
+        domains = blockers.blocked_domains(conn, workspace_id, now)
+    found = _of_workspace(workspace) + blockers.of_mailbox(row, domains, policy)
+    found += _of_day(row, policy, now, size, counts)
+    if short is not None:
+        found.append(
+            Blocker("pool_too_small", short.text, "add mailboxes, or lower the cap of the pool")
+        )
+    return {
+        "address": row["address"],
+        "workspace": workspace["name"],
+        "pool": pool["name"],
+        "state": row["state"],
+        "consent": row["consent"],
+        "business_time": now,
+        "timezone": row["timezone"],
+        "day": today,
+        "volume": size["volume"] if size else None,
+        "steps": size["reasons"] if size else [],
+        "sized_at": size["sized_at"] if size else None,
+        "controller": controller,
+        "counts": counts,
+        "not_sending": [blocker.to_json() for blocker in found],
+        "placements": status.placements(placed or {}, policy.signal_floor),
+        "recent": recent,
+    }
+
+
+def _of_workspace(workspace: Mapping[str, Any]) -> list[Blocker]:
+    if workspace["state"] == "active":
+        return []
+    reason = f": {workspace['state_reason']}" if workspace["state_reason"] else ""
+    text = f"the workspace is {workspace['state']}{reason}"
+    return [Blocker("workspace", text, f"mailhearth workspace show {workspace['name']}")]
+
+
+def _of_day(
+    row: Mapping[str, Any],
+    policy: Policy,
+    now: datetime,
+    size: Mapping[str, Any] | None,
+    counts: Mapping[str, Any],
+) -> list[Blocker]:
+    """What of the day itself is in the way: the window, its size, missing peers."""
+    found = []
+    window = blockers.of_window(policy, row["timezone"], now)
+    if window is not None:
+        found.append(window)
+    if size is None and row["consent"] != "none":
+        found.append(blockers.first_day_pending(row, now))
+    elif size is not None and size["volume"] == 0:
+        last = size["reasons"][-1]["text"] if size["reasons"] else "no reason is stored"
+        found.append(Blocker("volume_zero", f"today's volume is 0: {last}"))
+    if counts.get("waiting_peer"):
+        text = f"{counts['waiting_peer']} of today's sends wait for a peer"
+        found.append(Blocker("waiting_peer", text))
+    if size is not None and size["volume"] and not counts.get("waiting_peer"):
+        if not counts.get("next_due_at"):
+            found.append(Blocker("day_done", "all of today's sends are over"))
+        elif counts["next_due_at"] > now and window is None:
+            at = f"{counts['next_due_at']:%H:%M} UTC"
+            found.append(Blocker("not_due", f"the next send is due at {at}"))
+    return found

@@ -1,0 +1,109 @@
+"""What one call of the command line knows: its data folder, its form of output, its environment."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from mailhearth_core.verbs.wishes import Actor
+    from mailhearth_local.stack import Attached
+
+DATA_VARIABLE = "MAILHEARTH_DATA"
+
+
+class Session:
+    """Filled by the common options while the words of the call are read; click's `ctx.obj`."""
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        self.environ: Mapping[str, str] = os.environ if environ is None else environ
+        self.json = False
+        self.given_data: Path | None = None
+
+    @property
+    def data(self) -> Path:
+        """The data folder: --data, else MAILHEARTH_DATA, else the account's own (~/.mailhearth)."""
+        if self.given_data is not None:
+            return self.given_data
+        named = self.environ.get(DATA_VARIABLE)
+        return Path(named) if named else default_data(self.environ)
+
+    @property
+    def actor(self) -> Actor:
+        """Who does it, for the audit trail and the consent ledger."""
+        from mailhearth_core.verbs.wishes import Actor
+
+        try:
+            name = getpass.getuser()
+        except (KeyError, OSError):  # an account without a name, as in some containers
+            name = f"uid {os.getuid()}"
+        return Actor(name, "cli")
+
+    @contextmanager
+    def attached(self, *, redis: bool = False) -> Iterator[Attached]:
+        """The database: of the running `up`, else the embedded one, started for this call."""
+        from mailhearth_local import stack
+        from mailhearth_local.cli.progress import waiting
+
+        with (
+            stack.attach(self.data, self.environ, redis=redis)
+            if self.quiet
+            else waiting(
+                "Opening the database", lambda: stack.attach(self.data, self.environ, redis=redis)
+            ) as attached
+        ):
+            yield attached
+
+    @property
+    def quiet(self) -> bool:
+        """Whether progress is not shown: nobody looks, or a program reads."""
+        return self.json or not sys.stderr.isatty()
+
+
+def default_data(environ: Mapping[str, str]) -> Path:
+    """Where a data folder is untold; as `stack.data_folder`, which is slow to import."""
+    home = environ.get("HOME")
+    return (Path(home) if home else Path.home()) / ".mailhearth"
+
+
+def wait_for_wish(
+    attached: Attached, workspace_id: UUID, command_id: UUID, deadline_seconds: float = 15
+) -> str:
+    """Waits until the provisioner has carried a wish out; runs it here when nothing else does."""
+    from mailhearth_core.verbs.wishes import await_wish
+
+    return await_wish(
+        attached.door,
+        workspace_id,
+        command_id,
+        reconcile=attached.reconcile,
+        deadline_seconds=deadline_seconds,
+    )
+
+
+def workspace_of(attached: Attached, name: str | None) -> dict[str, Any]:
+    """The workspace named, or the only one there is when none is named.
+
+    Raises:
+        NotFound: there is none; Conflict: there are several and none was named.
+    """
+    from mailhearth_core.errors import Conflict, NotFound
+    from mailhearth_core.verbs import workspaces
+
+    if name:
+        return workspaces.find(attached.cli, name)
+    rows = workspaces.listing(attached.cli)
+    if not rows:
+        raise NotFound(
+            "There is no workspace yet.", hint="Make one: `mailhearth workspace create NAME`."
+        )
+    if len(rows) > 1:
+        names = ", ".join(row["name"] for row in rows)
+        raise Conflict(f"Which workspace is not clear: {names}.", hint="Add --workspace NAME.")
+    return rows[0]

@@ -1,0 +1,24 @@
+"""The sandbox's DNS, as `mailhearth_core.mail.dns.ZoneResolver` reads it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mailhearth_local.embedded.folder import LOOPBACK
+
+HOSTS = ("mx", "smtp", "imap", "mail")
+"""Names below each domain that lead to the sandbox, and stand in its certificate."""
+
+
+def zone(domains: Iterable[str], smtp_port: int) -> Mapping[str, Mapping[str, Any]]:
+    """Each domain's mail goes to `mx.<domain>`, which listens on loopback at `smtp_port`."""
+    names: dict[str, Mapping[str, Any]] = {}
+    for domain in domains:
+        names[domain] = {
+            "a": [LOOPBACK],
+            "mx": [{"preference": 10, "host": f"mx.{domain}", "port": smtp_port}],
+        }
+        for host in HOSTS:
+            names[f"{host}.{domain}"] = {"a": [LOOPBACK]}
+    return names

@@ -1,0 +1,530 @@
+"""The services of one data folder: Postgres and Valkey, embedded or given, with roles and schema.
+
+The folder holds everything: `postgres/`, `valkey/`, `sandbox/`, `keys/` (private keys), `logins/`
+(the workers' database passwords), `secrets/` (other passwords), `work/` (what workers and the
+scheduler write), `log/`, `lock`, `run.json`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import psycopg
+from psycopg.rows import dict_row
+from pydantic import Field, ValidationInfo, field_validator
+
+from mailhearth_core.errors import Conflict, MailhearthError, ServiceUnavailable
+from mailhearth_core.secrets import Secret
+from mailhearth_core.settings import Environment, ProcessSettings, SchedulerSettings
+from mailhearth_core.storage import installation as storage
+from mailhearth_core.storage.doors import Database, TenantDoor
+from mailhearth_core.storage.migrate import migrate
+from mailhearth_core.storage.roles import LOGIN_ROLES, Roles, ensure_roles, login_url, without_login
+from mailhearth_local.embedded.folder import (
+    FolderBusy,
+    FolderLock,
+    stored_secret,
+    write_atomically,
+)
+from mailhearth_local.embedded.postgres import EmbeddedPostgres
+from mailhearth_local.keystore import FileKeyStore
+from mailhearth_local.provisioner import LOCAL_GROUP, LocalProvisioner
+from mailhearth_local.redis_service import RedisService
+from mailhearth_local.runfile import RunFile, running
+from mailhearth_local.sandbox.server import ZONE_FILE
+
+OWNER, DATABASE = "mailhearth_owner", "mailhearth"
+LOCK_SECONDS = 30.0
+"""How long a one-shot command waits for another one, or for an `up` that is starting or stopping."""
+NO_REDIS = "redis://127.0.0.1:0/0"
+"""For a worker that makes one connection test and takes no wake-ups."""
+LOOPBACK_NETWORKS = "127.0.0.0/8,::1/128"
+PLAIN_NAMES = ("DATABASE_URL", "REDIS_URL")
+PASSED_ON = (
+    "LOG_LEVEL", "LEASE_SECONDS", "SLICE_SECONDS", "DRAIN_DEADLINE_SECONDS", "PER_HOST_CAP",
+    "ALLOW_PRIVATE_NETWORKS", "ALLOW_APP_PASSWORDS", "ZONE_FILE", "TICK_MS",
+)  # fmt: skip
+"""Settings of worker and scheduler that may be given to `up`; the others it sets itself."""
+SYSTEM_NAMES = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
+
+
+class StackSettings(ProcessSettings):
+    """Settings of `mailhearth up` and of the one-shot commands."""
+
+    redis_url: Secret = Field(
+        Secret(""), description="address of a Redis or Valkey to use instead of the embedded one"
+    )
+    database_url: Secret = Field(
+        Secret(""),
+        description="address of a Postgres to use instead of the embedded one; its login owns the "
+        "schema and has CREATEROLE",
+    )
+    role_prefix: str = Field(
+        "",
+        pattern=r"^([a-z][a-z0-9]{0,14})?$",
+        description="prefix of this installation's database roles (a-z, then up to 14 of a-z0-9)",
+    )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis(cls, value: Secret, info: ValidationInfo) -> Secret:
+        return ProcessSettings._check_redis(value, info) if value else value  # type: ignore[operator]
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database(cls, value: Secret, info: ValidationInfo) -> Secret:
+        return SchedulerSettings._check_database(value, info) if value else value  # type: ignore[operator]
+
+
+@dataclass(frozen=True)
+class Urls:
+    """Where each process logs in. The Redis ones are empty while no Redis was started."""
+
+    owner: Secret
+    cli: Secret
+    scheduler: Secret
+    operator: Secret
+    web: Secret
+    admin: Secret
+    worker_base: str
+    redis_scheduler: Secret = Secret("")
+    redis_worker: Secret = Secret("")
+    redis_admin: Secret = Secret("")
+
+
+class Stack:
+    """The services of a data folder; nothing is started or written before `start_services`.
+
+    Start them from the main thread, or one that lives as long as they should.
+
+    Raises:
+        SettingsError: the environment is wrong.
+    """
+
+    def __init__(self, data: Path, environ: Mapping[str, str]) -> None:
+        self.data = data.resolve()
+        self.environ = with_plain_names(environ)
+        self.settings = StackSettings.load(self.environ)
+        self.secrets = self.data / "secrets"
+        self.logins = self.data / "logins"
+        self.keys = FileKeyStore(self.data / "keys")
+        self.postgres: EmbeddedPostgres | None = None
+        if not self.settings.database_url:
+            self.postgres = EmbeddedPostgres(self.data / "postgres", secrets=self.secrets)
+        self.redis = RedisService(self.data / "valkey", self.secrets, self.settings.redis_url)
+        self._urls: Urls | None = None
+        self._roles: Roles | None = None
+        self._installation: storage.Installation | None = None
+
+    # -- life -------------------------------------------------------------------------------
+
+    def start_services(self, *, redis: bool = True) -> None:
+        """Returns when the services answer and the schema is up to date; heals when called again.
+
+        Raises:
+            ServiceUnavailable: a service does not start, or a given one cannot be reached.
+            Conflict: the installation is not of the environment that is asked for.
+        """
+        self.make_folder()
+        owner = self._start_postgres()
+        if redis:
+            self.redis.ensure_started()
+        if self._installation is None:
+            self._prepare_database(owner)
+        self._urls = self._make_urls(owner)
+
+    def stop_services(self) -> None:
+        """Stops what is embedded; harmless when stopped."""
+        self.redis.stop()
+        if self.postgres is not None:
+            self.postgres.stop()
+
+    def make_folder(self) -> None:
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in ("log", "logins", "keys", "work"):
+            (self.data / name).mkdir(mode=0o700, exist_ok=True)
+
+    def dead_services(self) -> list[str]:
+        """Names of the embedded services that were started and run no more."""
+        dead = []
+        if self.postgres is not None and not self.postgres.is_alive():
+            dead.append("postgres")
+        if self.redis.is_embedded and not self.redis.is_alive():
+            dead.append("valkey")
+        return dead
+
+    def pids(self) -> dict[str, int]:
+        found = {"postgres": self.postgres.pid if self.postgres else None, "valkey": self.redis.pid}
+        return {name: pid for name, pid in found.items() if pid is not None}
+
+    # -- what it is -------------------------------------------------------------------------
+
+    @property
+    def urls(self) -> Urls:
+        if self._urls is None:
+            raise ServiceUnavailable("The services were not started.")
+        return self._urls
+
+    @property
+    def roles(self) -> Roles:
+        if self._roles is None:
+            raise ServiceUnavailable("The services were not started.")
+        return self._roles
+
+    @property
+    def installation(self) -> storage.Installation:
+        if self._installation is None:
+            raise ServiceUnavailable("The services were not started.")
+        return self._installation
+
+    @property
+    def environment(self) -> str:
+        return self.installation.environment
+
+    @property
+    def sandbox(self) -> bool:
+        return self.installation.sandbox
+
+    @property
+    def sandbox_folder(self) -> Path:
+        return self.data / "sandbox"
+
+    def enter_sandbox(self, day_seconds: float) -> None:
+        """Makes this a sandbox for good and scales its clock; see `storage.installation`."""
+        storage.enter_sandbox(self.urls.owner.reveal(), day_seconds)
+        self._installation = self._read_installation(self.urls.owner.reveal())
+
+    @cached_property
+    def _provisioner_database(self) -> Database:
+        return Database(self.urls.operator, name="mailhearth-provisioner")
+
+    def provisioner(self) -> LocalProvisioner:
+        """One that logs in as the operator, for this process."""
+        return LocalProvisioner(
+            self._provisioner_database, self.keys, self.logins, sandbox=self.sandbox
+        )
+
+    def close(self) -> None:
+        """Closes the database connections that `provisioner` opened."""
+        if "_provisioner_database" in self.__dict__:
+            self._provisioner_database.close()
+            del self.__dict__["_provisioner_database"]
+
+    # -- what its processes get -------------------------------------------------------------
+
+    def worker_environment(self, *, name: str = "local-1", port: int = 0) -> dict[str, str]:
+        """All a worker process gets; its passwords lie in files of the data folder."""
+        return worker_environment(
+            self.data,
+            self.environ,
+            environment=self.environment,
+            sandbox=self.sandbox,
+            database_url=self.urls.worker_base,
+            role_prefix=self.roles.prefix,
+            redis_url=self.urls.redis_worker,
+            name=name,
+            port=port,
+        )
+
+    def scheduler_environment(self, *, port: int = 0, scaled: bool = False) -> dict[str, str]:
+        """All a scheduler process gets.
+
+        Args:
+            scaled: a fast clock needs a fast tick.
+        """
+        return {
+            "MAILHEARTH_TICK_MS": "60" if scaled else "500",
+            **_common(self.environ),
+            "MAILHEARTH_ENVIRONMENT": self.environment,
+            "MAILHEARTH_DATABASE_URL": self.urls.scheduler.reveal(),
+            "MAILHEARTH_REDIS_URL": self.urls.redis_scheduler.reveal(),
+            "MAILHEARTH_DATA_FOLDER": str(self.data / "work"),
+            "MAILHEARTH_METRICS_PORT": str(port),
+            "MAILHEARTH_HEALTH_PORT": str(port),
+        }
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _start_postgres(self) -> str:
+        if self.postgres is None:
+            return self.settings.database_url.reveal()
+        self.postgres.ensure_started()
+        return self.postgres.provision(OWNER, DATABASE).reveal()
+
+    def _prepare_database(self, owner: str) -> None:
+        explicit = "MAILHEARTH_ENVIRONMENT" in self.environ
+        wanted = str(self.settings.environment)
+        try:
+            self._roles = Roles(self._prefix(owner))
+            passwords = {role: stored_secret(self.secrets / f"role-{role}") for role in LOGIN_ROLES}
+            ensure_roles(owner, self._roles, passwords)
+            migrate(owner, self._roles, environment=wanted)
+            found = self._read_installation(owner)
+            if explicit and found.environment != wanted:
+                found = _change_environment(owner, found, wanted)
+        except psycopg.OperationalError as error:
+            raise ServiceUnavailable(
+                f"The database at {without_login(owner)} cannot be used: {str(error).strip()}",
+                hint="See whether it runs, and whether DATABASE_URL and its login are right.",
+                code="database_unavailable",
+            ) from None
+        if found.environment == Environment.PRODUCTION:
+            # Also where only the database knows that this is production.
+            StackSettings.load({**self.environ, "MAILHEARTH_ENVIRONMENT": "production"})
+        self._installation = found
+
+    def _prefix(self, owner: str) -> str:
+        """Of the roles. Own to the installation where the server may be shared, and kept."""
+        if self.settings.role_prefix:
+            return self.settings.role_prefix
+        if self.postgres is not None:
+            return "mh"
+        kept = self.data / "role-prefix"
+        if kept.is_file():
+            return kept.read_text().strip()
+        prefix = _prefix_in(owner) or f"mh{secrets.token_hex(4)}"
+        write_atomically(kept, prefix + "\n")
+        return prefix
+
+    def _make_urls(self, owner: str) -> Urls:
+        def login(role: str) -> Secret:
+            return login_url(
+                owner, self.roles.name(role), stored_secret(self.secrets / f"role-{role}")
+            )
+
+        return Urls(
+            owner=Secret(owner),
+            **{role: login(role) for role in LOGIN_ROLES},
+            worker_base=without_login(owner),
+            redis_scheduler=self.redis.scheduler_url,
+            redis_worker=self.redis.worker_url,
+            redis_admin=self.redis.admin_url,
+        )
+
+    @staticmethod
+    def _read_installation(owner: str) -> storage.Installation:
+        with psycopg.connect(owner, row_factory=dict_row) as conn:
+            conn.execute("SET search_path = mailhearth")
+            return storage.read_installation(conn)
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What a one-shot command works with.
+
+    Args:
+        cli: the command line's login.
+        running: an `up` serves this folder beside this process.
+        reconcile: fulfils wishes in this process; None when the running `up` does it.
+        redis_url: of the login that administers Redis; empty when none was asked for.
+        worker_environment: what a worker process of this folder needs.
+        stack: started only when nothing else runs.
+    """
+
+    cli: Database
+    door: TenantDoor
+    sandbox: bool
+    environment: str
+    running: bool
+    reconcile: Callable[[], int] | None
+    redis_url: Secret
+    worker_environment: Callable[[], dict[str, str]]
+    stack: Stack
+
+
+@contextmanager
+def attach(data: Path, environ: Mapping[str, str], *, redis: bool = False) -> Iterator[Attached]:
+    """The services of a data folder for one command: those that run, else started for it.
+
+    Args:
+        redis: start Redis too where nothing runs.
+    Raises:
+        FolderBusy: another command holds the folder for longer than half a minute.
+        MailhearthError: see `Stack.start_services`.
+    """
+    stack = Stack(data, environ)
+    lock = FolderLock(stack.data)
+    run = _run_or_lock(stack, lock)
+    if run is not None:
+        cli = Database(run.database_url, name="mailhearth-cli")
+        try:
+            yield _beside(stack, run, cli)
+        finally:
+            cli.close()
+        return
+    cli = None
+    try:
+        stack.start_services(redis=redis)
+        cli = Database(stack.urls.cli, name="mailhearth-cli")
+        yield Attached(
+            cli=cli,
+            door=TenantDoor(cli),
+            sandbox=stack.sandbox,
+            environment=stack.environment,
+            running=False,
+            reconcile=stack.provisioner().reconcile,
+            redis_url=stack.urls.redis_admin,
+            worker_environment=lambda: stack.worker_environment(name="one-shot"),
+            stack=stack,
+        )
+    finally:
+        if cli is not None:
+            cli.close()
+        stack.close()
+        stack.stop_services()
+        lock.release()
+
+
+def with_plain_names(environ: Mapping[str, str]) -> dict[str, str]:
+    """DATABASE_URL and REDIS_URL (and their `_FILE`) under the product's own names.
+
+    The product's own name goes first where both are set.
+    """
+    result = dict(environ)
+    for name in PLAIN_NAMES:
+        own = {f"MAILHEARTH_{name}", f"MAILHEARTH_{name}_FILE"}
+        if own & result.keys():
+            continue
+        for variable in (name, f"{name}_FILE"):
+            if environ.get(variable):
+                result[f"MAILHEARTH_{variable}"] = environ[variable]
+    return result
+
+
+def worker_environment(
+    data: Path,
+    environ: Mapping[str, str],
+    *,
+    environment: str,
+    sandbox: bool,
+    database_url: str,
+    role_prefix: str,
+    redis_url: Secret,
+    name: str,
+    port: int,
+) -> dict[str, str]:
+    """The environment of a worker process. Pure but for a look whether there is a sandbox zone."""
+    own = {
+        "MAILHEARTH_ENVIRONMENT": environment,
+        "MAILHEARTH_DATABASE_URL": database_url,
+        "MAILHEARTH_ROLE_PREFIX": role_prefix,
+        "MAILHEARTH_REDIS_URL": redis_url.reveal() or NO_REDIS,
+        "MAILHEARTH_LOGINS_FOLDER": str(data / "logins"),
+        "MAILHEARTH_KEYS_FOLDER": str(data / "keys"),
+        "MAILHEARTH_DATA_FOLDER": str(data / "work"),
+        "MAILHEARTH_GROUPS": LOCAL_GROUP,
+        "MAILHEARTH_NAME": name,
+        "MAILHEARTH_METRICS_PORT": str(port),
+        "MAILHEARTH_HEALTH_PORT": str(port),
+    }
+    defaults = {}
+    if environment != Environment.PRODUCTION:
+        defaults["MAILHEARTH_ALLOW_PRIVATE_NETWORKS"] = LOOPBACK_NETWORKS
+    zone = data / "sandbox" / ZONE_FILE
+    if sandbox and zone.is_file():
+        defaults["MAILHEARTH_ZONE_FILE"] = str(zone)
+    return {**defaults, **_common(environ), **own}
+
+
+def _common(environ: Mapping[str, str]) -> dict[str, str]:
+    """What every Python child gets: the system's variables and settings passed on."""
+    names = [*SYSTEM_NAMES, *(f"MAILHEARTH_{name}" for name in PASSED_ON)]
+    passed = {name: environ[name] for name in names if name in environ}
+    return {"PATH": os.defpath, "PYTHONUTF8": "1", "MALLOC_ARENA_MAX": "2", **passed}
+
+
+def _run_or_lock(stack: Stack, lock: FolderLock) -> RunFile | None:
+    """The `up` that runs, or None with the folder's lock held. Another command is waited for."""
+    stack.make_folder()
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        run = running(stack.data)
+        if run is not None:
+            return run
+        try:
+            lock.acquire()
+        except FolderBusy:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return None
+
+
+def _beside(stack: Stack, run: RunFile, cli: Database) -> Attached:
+    with cli.tx() as conn:
+        found = storage.read_installation(conn)
+
+    def environment() -> dict[str, str]:
+        return worker_environment(
+            stack.data,
+            stack.environ,
+            environment=found.environment,
+            sandbox=found.sandbox,
+            database_url=without_login(run.database_url.reveal()),
+            role_prefix=unquote(urlsplit(run.database_url.reveal()).username or "").removesuffix(
+                "_cli"
+            ),
+            redis_url=run.redis_url,
+            name="one-shot",
+            port=0,
+        )
+
+    return Attached(
+        cli=cli,
+        door=TenantDoor(cli),
+        sandbox=found.sandbox,
+        environment=found.environment,
+        running=True,
+        reconcile=None,
+        redis_url=run.redis_url,
+        worker_environment=environment,
+        stack=stack,
+    )
+
+
+def _prefix_in(owner: str) -> str | None:
+    """The role prefix that this database was made with."""
+    with psycopg.connect(owner) as conn:
+        row = conn.execute(
+            "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'warden'"
+        ).fetchone()
+    return str(row[0]).removesuffix("_warden") if row else None
+
+
+def _change_environment(
+    owner: str, found: storage.Installation, wanted: str
+) -> storage.Installation:
+    if found.environment == Environment.PRODUCTION:
+        raise Conflict(
+            f"environment: {wanted!r} is not allowed; this installation is in production.",
+            hint="Leave MAILHEARTH_ENVIRONMENT out, or use another data folder.",
+            code="environment_refused",
+        )
+    if found.sandbox and wanted == Environment.PRODUCTION:
+        raise Conflict(
+            "environment: 'production' is not allowed; this installation is a sandbox for good.",
+            hint="Use another data folder for production.",
+            code="environment_refused",
+        )
+    with psycopg.connect(owner) as conn:
+        conn.execute("UPDATE mailhearth.installation SET environment = %s", [wanted])
+    return Stack._read_installation(owner)
+
+
+def refuse_in_production(environment: str, option: str) -> None:
+    """Raises for an option that scales time or makes up mail servers."""
+    if environment == Environment.PRODUCTION:
+        raise MailhearthError(
+            f"{option}: not allowed in production; allowed in development and staging.",
+            hint="Use another data folder, with MAILHEARTH_ENVIRONMENT=development.",
+            code="sandbox_refused",
+        )

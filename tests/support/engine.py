@@ -1,0 +1,174 @@
+"""The engine driven by hand: real Postgres, real mail servers, a clock that jumps.
+
+Scheduler passes and drains run in the test's own thread, one after the other, so that a virtual
+week takes seconds and the same things happen in the same order each time. Redis alone is left out:
+wake-ups are handed over in memory (what travels through Redis has tests of its own).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from database import TestInstallation
+from prometheus_client import CollectorRegistry
+
+from mailhearth_core.metrics import Metrics
+from mailhearth_core.settings import SchedulerSettings, WorkerSettings
+from mailhearth_local.sandbox.accounts import DemoUser
+from mailhearth_local.sandbox.demo import ensure_demo_users
+from mailhearth_local.sandbox.service import MailSandbox
+from mailhearth_worker.attempts import test_connection as try_connection
+from mailhearth_worker.credentials import reseal
+from mailhearth_worker.drain import drain
+from mailhearth_worker.main import build
+from mailhearth_worker.scheduler.passes import Passes
+from mailhearth_worker.wakeups import Wish
+
+MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+class Bell:
+    """Takes the scheduler's wake-ups in place of Redis."""
+
+    def __init__(self) -> None:
+        self.rung: list[Wish] = []
+
+    def wake_many(self, wishes: Iterable[Wish]) -> int:
+        self.rung += wishes
+        return len(self.rung)
+
+    def depth(self, group: str) -> int:
+        return len(self.rung)
+
+    def is_empty_handed(self, groups: Iterable[str]) -> bool:
+        return False
+
+
+class Engine:
+    """One scheduler and one worker over an installation, and the mail sandbox they speak to."""
+
+    def __init__(self, installation: TestInstallation, folder: Path) -> None:
+        self.installation = installation
+        self.post = folder / "sandbox"
+        self.users = ensure_demo_users(self.post)
+        self.sandbox = MailSandbox(self.post)
+        self.info = self.sandbox.ensure_started()
+        installation.enter_sandbox(86_400)
+        self.set_clock(MONDAY)
+        self.bell = Bell()
+        self.registry = CollectorRegistry()
+        settings = WorkerSettings.load(
+            {
+                "MAILHEARTH_REDIS_URL": "redis://127.0.0.1:1/0",
+                "MAILHEARTH_DATABASE_URL": installation.owner_url.split("//")[0]
+                + "//"
+                + installation.owner_url.rpartition("@")[2],
+                "MAILHEARTH_LOGINS_FOLDER": str(installation.logins),
+                "MAILHEARTH_KEYS_FOLDER": str(installation.folder / "keys"),
+                "MAILHEARTH_DATA_FOLDER": str(folder),
+                "MAILHEARTH_GROUPS": "local",
+                "MAILHEARTH_NAME": "test",
+                "MAILHEARTH_ZONE_FILE": self.info.zone_file,
+                "MAILHEARTH_ALLOW_PRIVATE_NETWORKS": "127.0.0.0/8",
+                "MAILHEARTH_PER_HOST_CAP": "64",
+            }
+        )
+        self.runtime, self.life = build(settings, self.registry)
+        self.passes = Passes(
+            installation.database("scheduler"),
+            self.bell,  # type: ignore[arg-type]
+            Metrics(CollectorRegistry()),
+            SchedulerSettings.load(
+                {
+                    "MAILHEARTH_REDIS_URL": "redis://127.0.0.1:1/0",
+                    "MAILHEARTH_DATABASE_URL": installation.url("scheduler").reveal(),
+                    "MAILHEARTH_DATA_FOLDER": str(folder),
+                    "MAILHEARTH_PER_HOST_CAP": "64",
+                }
+            ),
+        )
+
+    def close(self) -> None:
+        self.runtime.sessions.close()
+        self.runtime.doors.close()
+        self.sandbox.stop()
+
+    # -- mailboxes --------------------------------------------------------------------------
+
+    def connect(self, workspace: UUID, pool: UUID, user: DemoUser, **values: str) -> UUID:
+        """Adds a sandbox user's mailbox with consent."""
+        return self.installation.mailbox(
+            workspace,
+            pool,
+            user.address,
+            connected=False,
+            password=user.password.reveal(),
+            **{
+                "imap": f"127.0.0.1:{self.info.imap_port}",
+                "smtp": f"127.0.0.1:{self.info.smtps_port}",
+                "tls": "implicit",
+                "ca": self.info.ca_file,
+                "username": user.address,
+                "name": f"{user.first_name} {user.last_name}",
+                "timezone": "UTC",
+            }
+            | values,
+        )
+
+    # -- time -------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> datetime:
+        at: datetime = self.installation.one("SELECT business_at FROM business_clock")[
+            "business_at"
+        ]
+        return at
+
+    def set_clock(self, at: datetime) -> None:
+        self.installation.rows(
+            "UPDATE business_clock SET business_at = %s, ticked_at = clock_timestamp()", at
+        )
+
+    def settle_down(self) -> None:
+        """Passes and drains until nothing is due any more at this moment."""
+        for _ in range(1_000):
+            self.installation.rows("UPDATE business_clock SET ticked_at = clock_timestamp()")
+            self.passes.run()
+            if not self.work():
+                return
+        raise AssertionError("work does not come to an end")
+
+    def work(self) -> int:
+        """Does what was rung for; the number of wake-ups served."""
+        wishes, self.bell.rung = self.bell.rung, []
+        for wish in wishes:
+            VERBS[wish.verb](self, wish)
+        return len(wishes)
+
+    def run_until(self, end: datetime) -> None:
+        """Lets virtual time pass, from one thing that is due to the next."""
+        while True:
+            self.settle_down()
+            ahead = self.installation.one(
+                "SELECT least((SELECT min(due_at) FROM action WHERE state = 'pending'), "
+                "(SELECT min(next_size_at) FROM mailboxes WHERE state <> 'removed' "
+                "AND connected_at IS NOT NULL), %s) AS at",
+                self.now + timedelta(hours=1),
+            )["at"]
+            if ahead >= end:
+                self.set_clock(end)
+                self.settle_down()
+                return
+            self.set_clock(max(ahead, self.now) + timedelta(seconds=1))
+
+
+VERBS: dict[str, Callable[[Engine, Wish], object]] = {
+    "drain": lambda e, w: drain(e.runtime, w.workspace_id, w.subject_id),
+    "test": lambda e, w: try_connection(e.runtime, w.workspace_id, w.subject_id),
+    "reseal": lambda e, w: reseal(
+        e.runtime.doors.door(w.workspace_id), e.runtime.keys, w.workspace_id
+    ),
+}

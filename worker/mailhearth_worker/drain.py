@@ -1,0 +1,112 @@
+"""The verb `drain`: takes the lease on one mailbox and does what is due in it, one by one.
+
+The wake-up is only a hint. The lease decides who works, its fencing token decides whose results
+count, and each action is claimed by a conditional update.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+import structlog
+
+from mailhearth_core.errors import KeysMissing, NotFound, ServiceUnavailable
+from mailhearth_core.logs import bound
+from mailhearth_core.mail.model import MailError
+from mailhearth_core.storage.clock import business_now
+from mailhearth_core.storage.named import named
+from mailhearth_worker import census, domains, engage, evidence, failures, observe, send
+from mailhearth_worker.runtime import Runtime
+from mailhearth_worker.work import Action, LeaseLost, Work
+
+log = structlog.get_logger()
+SQL = named("worker")
+
+RELEASE_S = 10.0
+"""How long the end of a drain waits for a database that is away, machine seconds."""
+
+Handler = Callable[[Work, Action], None]
+HANDLERS: dict[str, Handler] = {
+    "send": send.send,
+    "poll": observe.poll,
+    "rescue": engage.rescue,
+    "read": engage.read,
+    "flag": engage.flag,
+    "file": engage.file,
+    "expunge": engage.expunge,
+    "evidence": evidence.look_in_sent,
+    "expunge_sent": evidence.expunge_sent,
+    "check_domain": domains.check,
+    "census": census.count,
+}
+
+
+def drain(runtime: Runtime, workspace_id: UUID, mailbox_id: UUID) -> None:
+    """Does what is due in a mailbox, for one slice at most; returns at once if another holds it."""
+    door = runtime.doors.door(workspace_id)
+    keys = {"workspace_id": workspace_id, "mailbox_id": mailbox_id}
+    with door.tx() as conn:
+        row = SQL.mailbox(conn, **keys)
+        lease = row and SQL.take_lease(
+            conn, **keys, owner=runtime.settings.name, seconds=runtime.settings.lease_seconds
+        )
+    if not lease:
+        return
+    work = Work(runtime, door, row, lease)
+    with bound(workspace_id=str(workspace_id), mailbox_id=str(mailbox_id)):
+        try:
+            _slice(work)
+        except LeaseLost as lost:
+            log.warning("lease_lost", reason=lost.message)
+            runtime.sessions.forget(mailbox_id)
+        except BaseException:
+            # Whatever was claimed is free again; what was being sent becomes uncertain.
+            runtime.sessions.forget(mailbox_id)
+            _release(work, tries_s=runtime.settings.lease_seconds / 2)
+            raise
+        else:
+            _release(work, tries_s=RELEASE_S)
+
+
+def _release(work: Work, *, tries_s: float) -> None:
+    """Frees the mailbox; a database that stays away lets the lease run out by itself."""
+    end = time.monotonic() + tries_s
+    while True:
+        try:
+            with work.tx() as conn:
+                SQL.release_lease(conn, **work.keys, token=work.token)
+            return
+        except ServiceUnavailable as error:
+            if time.monotonic() > end or work.runtime.stopping():
+                log.warning("lease_not_released", reason=error.message)
+                return
+            time.sleep(0.2)
+
+
+def _slice(work: Work) -> None:
+    """Claims and does one action after another until nothing is due, or the slice is over."""
+    end = time.monotonic() + work.runtime.settings.slice_seconds
+    while time.monotonic() < end and not work.runtime.stopping():
+        with work.tx() as conn:
+            now = business_now(conn)
+            claimed = SQL.claim_action(conn, **work.keys, token=work.token, now=now)
+        if claimed is None:
+            return
+        action = Action(**claimed)
+        work.runtime.metrics.lag_seconds.labels(kind=action.kind).observe(
+            max(0.0, (now - action.due_at).total_seconds())
+        )
+        started = time.monotonic()
+        try:
+            HANDLERS[action.kind](work, action)
+        except MailError as error:
+            if failures.record(work, action, error):
+                return
+        except (KeysMissing, NotFound) as error:
+            failures.put_off(work, action, error)
+            return
+        log.debug("action", kind=action.kind, seconds=round(time.monotonic() - started, 3))
+        if time.monotonic() - started > 1:
+            work.renew()

@@ -1,0 +1,89 @@
+"""What a failure costs: a later try, a strike, or the end of the one message it concerns."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+
+from mailhearth_core.errors import MailhearthError
+from mailhearth_core.mail.model import FailureKind, MailError
+from mailhearth_core.storage.clock import business_now
+from mailhearth_core.storage.named import named
+from mailhearth_worker.work import Action, Work
+
+log = structlog.get_logger()
+SQL = named("worker")
+
+BACK_OFF = tuple(timedelta(minutes=m) for m in (1, 5, 15, 60))
+"""Between tries of one action, business time; the last one repeats."""
+AUTH_BACK_OFF = tuple(timedelta(minutes=m) for m in (15, 60, 240, 720))
+"""Between sign-ins of a mailbox whose credential is refused."""
+FAR = timedelta(days=3650)
+"""No sign-in is tried any more: reconnecting the mailbox asks for one."""
+NOT_YET = timedelta(minutes=5)
+"""Until a worker looks again for what it lacks itself (a key that is not mounted yet)."""
+_BEFORE_THE_MAILBOX = {"resolve", "connect", "tls", "greeting", "login"}
+
+
+def delay_for(attempt: int, kind: FailureKind) -> timedelta:
+    """How long an action waits after its `attempt`-th failure (1 is the first)."""
+    if kind is FailureKind.PROVIDER_LIMIT:
+        return BACK_OFF[-1]
+    return BACK_OFF[min(attempt, len(BACK_OFF)) - 1]
+
+
+def record(work: Work, action: Action, error: MailError) -> bool:
+    """Settles an action that a mail server failed; True when the mailbox cannot be used now."""
+    work.runtime.metrics.failure(error, error.stage)
+    log.warning(
+        "mail_failure",
+        action=action.kind,
+        code=error.code,
+        kind=str(error.kind),
+        stage=error.stage,
+        reason=error.message,
+    )
+    work.runtime.sessions.forget(work.mailbox_id)
+    with work.tx() as conn:
+        now = business_now(conn)
+        if error.kind is FailureKind.REAUTHENTICATE:
+            struck = SQL.auth_strike(
+                conn,
+                workspace_id=work.workspace_id,
+                mailbox_id=work.mailbox_id,
+                reason=str(error),
+                reauth_after=work.policy.reauth_after_failures,
+                now=now,
+            )
+            strikes = struck["auth_failures"]
+            delay = (
+                FAR
+                if strikes >= work.policy.exclude_after_failures
+                else AUTH_BACK_OFF[min(strikes, len(AUTH_BACK_OFF)) - 1]
+            )
+            work.postpone(conn, action, delay, error.message)
+            SQL.put_off_actions(conn, **work.keys, due_at=now + delay, reason=error.message)
+            return True
+        SQL.mailbox_error(conn, **work.keys, reason=str(error), now=now)
+        ends = error.kind is FailureKind.PERMANENT and error.stage not in _BEFORE_THE_MAILBOX
+        if ends and action.kind not in {"poll", "census", "send"}:
+            work.finish(conn, action, "failed", error.message)
+            return False
+        delay = delay_for(action.attempt, error.kind)
+        work.postpone(conn, action, delay, error.message)
+        if error.stage in _BEFORE_THE_MAILBOX:
+            SQL.put_off_actions(conn, **work.keys, due_at=now + delay, reason=error.message)
+            return True
+        return error.kind is not FailureKind.PERMANENT
+
+
+def put_off(work: Work, action: Action, error: MailhearthError) -> None:
+    """Gives an action back that failed for a reason of ours: never a strike against the mailbox."""
+    work.runtime.metrics.failure(error, action.kind)
+    log.warning("not_possible_now", action=action.kind, code=error.code, reason=error.message)
+    with work.tx() as conn:
+        now = business_now(conn)
+        SQL.mailbox_error(conn, **work.keys, reason=str(error), now=now)
+        work.postpone(conn, action, NOT_YET, error.message)
+        SQL.put_off_actions(conn, **work.keys, due_at=now + NOT_YET, reason=error.message)

@@ -1,0 +1,293 @@
+"""Looking into a mailbox for what was sent to it, and recording where each message first was.
+
+Only headers are read, and only a message whose Message-ID (or the one its provider kept of it) has
+an `inbound` row of this very mailbox is ours. All other mail is not touched, moved, flagged or
+logged.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+
+from mailhearth_core.logs import bound
+from mailhearth_core.mail.imap import Folders, HeaderRecord, ImapSession
+from mailhearth_core.storage.clock import business_now, to_business
+from mailhearth_core.storage.doors import Connection
+from mailhearth_core.storage.named import named
+from mailhearth_core.warmup.engagement import plan_engagement
+from mailhearth_core.warmup.polling import next_poll
+from mailhearth_worker import bounces
+from mailhearth_worker.compose import turns_left
+from mailhearth_worker.work import Action, Work
+
+log = structlog.get_logger()
+SQL = named("worker")
+
+SLICE = 500
+"""Headers fetched at a time."""
+OTHERS_AFTER = timedelta(minutes=55)
+"""How long after a send the other folders are searched too."""
+FINAL_AFTER = timedelta(hours=24)
+REWRITERS = (".outlook.com", ".amazonses.com")
+"""Ends of Message-IDs that a relay puts in place of the sender's."""
+NEW_FOLDER: dict[str, Any] = {"uidvalidity": None}
+"""A folder that came to be after the baseline (some servers make Junk when it is first needed)."""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One of our messages, seen in a folder."""
+
+    row: dict[str, Any]
+    folder: str
+    uidvalidity: int
+    header: HeaderRecord
+
+
+@dataclass
+class Progress:
+    """How far one folder was read in this poll; saved with what was found in it."""
+
+    folder: str
+    uidvalidity: int
+    uidnext: int
+    modseq: int | None
+
+
+def poll(work: Work, action: Action) -> None:
+    """Handles one `poll` action: the baseline at the first sign-in, else what is outstanding."""
+    started = time.monotonic()
+    began = work.now()
+    session = work.reader()
+    folders = session.folders()
+    with work.tx() as conn:
+        known = {row["folder"]: row for row in SQL.folder_states(conn, **work.keys)}
+        outstanding = list(SQL.outstanding(conn, **work.keys, now=began))
+        unanswered = list(
+            SQL.unanswered_outbound(conn, **work.keys, since=began - timedelta(days=7))
+        )
+    missing = {row["message_id"]: row for row in outstanding}
+    seen: list[Sighting] = []
+    progress: list[Progress] = []
+    for folder in (folders.inbox, folders.junk):
+        if folder is None:
+            continue
+        state = known.get(folder)
+        if state is None and work.row["connected_at"] is not None:
+            state = NEW_FOLDER
+        found, others, reached = _scan(session, folder, state, missing, began)
+        seen += found
+        progress.append(reached)
+        if folder == folders.inbox and unanswered:
+            bounces.read_reports(work, session, others, unanswered)
+        for sighting in found:
+            missing.pop(sighting.row["message_id"], None)
+    for folder, least in (
+        *((name, OTHERS_AFTER) for name in (*folders.others, folders.trash)),
+        # Before a message is called missing it is searched for by name where it should have been.
+        *((name, FINAL_AFTER) for name in (folders.inbox, folders.junk)),
+    ):
+        aged = [r for r in missing.values() if r["sent_at"] and began - r["sent_at"] >= least]
+        if folder is not None and aged:
+            seen += _search(session, folder, aged, missing)
+    _record(work, action, folders, seen, progress, outstanding, began)
+    work.runtime.metrics.sync_seconds.labels(provider=work.row["peer_provider"]).observe(
+        time.monotonic() - started
+    )
+
+
+def _scan(
+    session: ImapSession,
+    folder: str,
+    state: dict[str, Any] | None,
+    missing: dict[str, dict[str, Any]],
+    now: datetime,
+) -> tuple[list[Sighting], list[HeaderRecord], Progress]:
+    """Reads the headers of what is new in a folder: ours, all other, and how far it got."""
+    status = session.examine(folder)
+    reached = Progress(folder, status.uidvalidity, status.uidnext, status.highestmodseq)
+    seen: list[Sighting] = []
+    others: list[HeaderRecord] = []
+
+    def take(headers: list[HeaderRecord]) -> None:
+        for header in headers:
+            reached.uidnext = max(reached.uidnext, header.uid + 1)
+            row = recognise(header, missing)
+            if row is None:
+                others.append(header)
+            else:
+                seen.append(Sighting(row, folder, status.uidvalidity, header))
+
+    if state is None:
+        pass  # the baseline: history is never read
+    elif state["uidvalidity"] != status.uidvalidity:
+        if missing:
+            oldest = min(row["sent_at"] or row["due_at"] for row in missing.values())
+            # SINCE takes the server's date without a zone (RFC 3501, 6.4.4): one day of margin.
+            since = datetime.now(UTC) - max(now - oldest, timedelta()) - timedelta(days=1)
+            uids = session.uids_since(folder, since.date())
+            for start in range(0, len(uids), SLICE):
+                take(session.headers(uids=uids[start : start + SLICE]))
+    else:
+        first = state["uidnext"]
+        while first < status.uidnext:
+            headers = session.headers(first_uid=first, limit=SLICE)
+            take(headers)
+            if not headers:
+                break
+            first = max(header.uid for header in headers) + 1
+    return seen, others, reached
+
+
+def recognise(header: HeaderRecord, missing: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """The outstanding row that a header belongs to, if it is ours.
+
+    By Message-ID, else by the identifier a provider kept when it made its own, else, where a relay
+    is known to put its own in place, by a unique match of sender, subject and time among what is
+    outstanding.
+    """
+    for message_id in (header.message_id, *header.original_message_ids):
+        row = missing.get(message_id)
+        if row is not None:
+            # A forged identifier without the right sender is somebody else's mail.
+            return row if header.from_address == row["sender_address"] else None
+    if header.message_id and not header.message_id.rstrip(">").endswith(REWRITERS):
+        return None
+    alike = [
+        row
+        for row in missing.values()
+        if row["sender_address"] == header.from_address
+        and row["subject"] == header.subject
+        and (header.date is None or abs(header.date - row["due_at"]) < FINAL_AFTER)
+    ]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _search(
+    session: ImapSession,
+    folder: str,
+    rows: list[dict[str, Any]],
+    missing: dict[str, dict[str, Any]],
+) -> list[Sighting]:
+    """Looks for single messages in a folder by Message-ID; those found leave `missing`."""
+    seen: list[Sighting] = []
+    status = session.examine(folder)
+    for row in rows:
+        uids = session.find_message_id(folder, row["message_id"])
+        for header in session.headers(uids=uids[:1]) if uids else []:
+            seen.append(Sighting(row, folder, status.uidvalidity, header))
+            del missing[row["message_id"]]
+    return seen
+
+
+def _record(
+    work: Work,
+    action: Action,
+    folders: Folders,
+    seen: list[Sighting],
+    progress: list[Progress],
+    outstanding: list[dict[str, Any]],
+    began: datetime,
+) -> None:
+    """Writes everything one poll found, in one transaction, and asks for the next one."""
+    found = {sighting.row["id"] for sighting in seen}
+    absent = [row for row in outstanding if row["id"] not in found and row["sent_at"]]
+    final = [row for row in absent if began - row["sent_at"] >= FINAL_AFTER]
+    waiting = [row["sent_at"] for row in absent if row not in final]
+    with work.tx() as conn:
+        work.finish(conn, action)
+        for sighting in seen:
+            _observe(work, conn, folders, sighting)
+        for row in final:
+            # Both folders were really scanned, a day or more after it left.
+            verdict = "missing" if folders.junk else "unobservable"
+            keys = {"workspace_id": work.workspace_id, "id": row["id"]}
+            if SQL.mark_absent(conn, **keys, state=verdict, now=began):
+                list(SQL.carry_observed(conn, inbound_id=row["id"]))
+                work.runtime.metrics.placement.labels(
+                    placement=verdict, provider=work.row["peer_provider"]
+                ).inc()
+        if absent:
+            SQL.mark_scanned(
+                conn,
+                workspace_id=work.workspace_id,
+                ids=[row["id"] for row in absent],
+                inbox=began,
+                junk=began if folders.junk else None,
+            )
+        for reached in progress:
+            SQL.save_folder_state(
+                conn,
+                **work.keys,
+                folder=reached.folder,
+                uidvalidity=reached.uidvalidity,
+                uidnext=reached.uidnext,
+                modseq=reached.modseq,
+                now=began,
+            )
+        SQL.note_polled(conn, **work.keys, at=began)
+        SQL.connected(conn, **work.keys, now=began)
+        SQL.mailbox_works(conn, **work.keys, now=began)
+        again = next_poll(waiting, began, began)
+        if again is not None:
+            SQL.ask_poll(conn, **work.keys, due_at=again)
+    work.last_poll_at = began
+
+
+def _observe(work: Work, conn: Connection, folders: Folders, sighting: Sighting) -> None:
+    """Writes a first observation and plans what a reader would do with the message."""
+    header, row = sighting.header, sighting.row
+    now = business_now(conn)
+    provider = work.runtime.sessions.provider(work.row)
+    placement = provider.placement(sighting.folder, folders)
+    automatic = header.is_automatic
+    plan = plan_engagement(
+        seed=row["seed"] + row["turn"],
+        policy=work.policy,
+        placement=placement,
+        observed_at=now,
+        auto_submitted=automatic,
+        turns_left=turns_left(work, conn, row),
+    )
+    if not SQL.observe(
+        conn,
+        workspace_id=work.workspace_id,
+        id=row["id"],
+        now=now,
+        arrived_at=to_business(conn, header.internaldate),
+        placement=placement,
+        placement_provider=work.row["peer_provider"],
+        observed_message_id=header.message_id or row["message_id"],
+        observed_refs=list(header.references),
+        observed_date=header.date,
+        auto_submitted=automatic,
+        folder=sighting.folder,
+        uidvalidity=sighting.uidvalidity,
+        uid=header.uid,
+        reply_state="wished" if plan.reply_at else "none",
+        reply_at=plan.reply_at,
+    ):
+        return
+    deeds = {
+        "rescue": plan.rescue_at,
+        "read": plan.read_at,
+        "flag": plan.flag_at,
+        "file": plan.file_at,
+        "expunge": plan.expunge_at,
+    }
+    for kind, due_at in deeds.items():
+        if due_at is not None:
+            SQL.add_action(
+                conn, **work.keys, kind=kind, due_at=due_at, outbound_id=None, inbound_id=row["id"]
+            )
+    list(SQL.carry_observed(conn, inbound_id=row["id"]))
+    work.runtime.metrics.placement.labels(
+        placement=placement, provider=work.row["peer_provider"]
+    ).inc()
+    with bound(correlation_id=str(row["correlation_id"])):
+        log.info("observed", inbound_id=str(row["id"]), placement=placement)

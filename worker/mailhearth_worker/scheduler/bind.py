@@ -1,0 +1,160 @@
+"""The step that matches: binds the peers of the sends of the next two hours."""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import structlog
+from psycopg.types.json import Jsonb
+
+from mailhearth_core.content import Library, builtin, parse_library
+from mailhearth_core.ids import uuid7
+from mailhearth_core.mail.compose import new_message_id, reply_subject
+from mailhearth_core.storage.doors import Connection
+from mailhearth_core.storage.named import named
+from mailhearth_core.warmup.matching import Binding, Slot, Snapshot, Wish, match
+from mailhearth_worker.scheduler.snapshot import peer_of
+
+log = structlog.get_logger()
+SQL = named("scheduler")
+
+HORIZON = timedelta(hours=2)
+LONGEST_GAP = timedelta(hours=720)
+"""The largest pair gap that a policy may name."""
+OWN_SHARE = 2
+"""One in this many threads inside a workspace with a library of its own is taken from it."""
+
+
+def bind(conn: Connection, now: datetime) -> int:
+    """Binds what can be bound; the number of sends that now have a peer."""
+    until = now + HORIZON
+    slots = {row["outbound_id"]: row for row in SQL.waiting_slots(conn, until=until)}
+    if not slots:
+        return 0
+    wishes = {row["inbound_id"]: row for row in SQL.reply_wishes(conn, until=until)}
+    bindings = match(
+        Snapshot(
+            peers=tuple(peer_of(row) for row in SQL.peering_snapshot(conn, now=now)),
+            slots=tuple(
+                Slot(row["workspace_id"], row["mailbox_id"], row["outbound_id"], row["due_at"])
+                for row in slots.values()
+            ),
+            wishes=tuple(
+                Wish(
+                    row["workspace_id"],
+                    row["mailbox_id"],
+                    row["inbound_id"],
+                    row["reply_at"],
+                    row["peer_ref"],
+                )
+                for row in wishes.values()
+            ),
+            recent={
+                (row["mailbox_id"], row["peer_ref"]): row["last_at"]
+                for row in SQL.recent_pairs(conn, since=now - LONGEST_GAP)
+            },
+            taken={
+                (row["mailbox_id"], row["day"]): row["taken"]
+                for row in SQL.recipient_ledger(conn, since=(now - timedelta(days=1)).date())
+            },
+        )
+    )
+    if not bindings:
+        return 0
+    libraries: dict[UUID, list[Library]] = defaultdict(list)
+    for row in SQL.own_libraries(conn):
+        libraries[row["workspace_id"]].append(_own(f"own/{row['id']}", row["source"]))
+    rows = [
+        _row(
+            binding,
+            slots[binding.slot.outbound_id],
+            wishes[binding.wish.inbound_id] if binding.wish else None,
+            libraries,
+        )
+        for binding in bindings
+    ]
+    bound = int(SQL.bind(conn, bindings=Jsonb(rows)))
+    for row in rows:
+        log.info(
+            "bound",
+            workspace_id=row["workspace_id"],
+            outbound_id=row["outbound_id"],
+            correlation_id=row["correlation_id"],
+            kind=row["kind"],
+            why=row["reason"],
+        )
+    return bound
+
+
+def _row(
+    binding: Binding,
+    slot: Mapping[str, Any],
+    wish: Mapping[str, Any] | None,
+    libraries: Mapping[UUID, Sequence[Library]],
+) -> dict[str, Any]:
+    """One element of `sched.bind`'s argument."""
+    peer = binding.peer
+    row: dict[str, Any] = {
+        "workspace_id": str(slot["workspace_id"]),
+        "outbound_id": str(slot["outbound_id"]),
+        "correlation_id": str(slot["correlation_id"]),
+        "peer_workspace": str(peer.workspace_id),
+        "peer_ref": str(peer.mailbox_id),
+        "peer_day": binding.peer_day.isoformat(),
+        "peer_address": peer.address,
+        "peer_domain": peer.domain,
+        "peer_name": peer.display_name,
+        "sender_address": slot["address"],
+        "sender_name": slot["display_name"],
+        "message_id": new_message_id(
+            slot["mailbox_seed"], slot["address"], secrets.token_bytes(16)
+        ),
+        "reason": binding.reason,
+    }
+    if wish is None:
+        library = _library(slot["workspace_id"], peer.workspace_id, libraries)
+        seed = secrets.randbits(62)
+        return row | {
+            "kind": "thread",
+            "subject": library.thread(seed).subject,
+            "seed": seed,
+            "library": library.version,
+            "thread_id": str(uuid7()),
+            "turn": 0,
+            "in_reply_to": None,
+            "refs": [],
+            "reply_to_inbound": None,
+        }
+    observed = wish["observed_message_id"]
+    return row | {
+        "kind": "reply",
+        "subject": reply_subject(wish["subject"]),
+        "seed": wish["seed"],
+        "library": wish["library"],
+        "thread_id": str(wish["thread_id"]),
+        "turn": wish["turn"] + 1,
+        "in_reply_to": observed,
+        "refs": [*wish["observed_refs"], observed],
+        "reply_to_inbound": str(wish["inbound_id"]),
+    }
+
+
+def _library(
+    workspace: UUID, peer_workspace: UUID, libraries: Mapping[UUID, Sequence[Library]]
+) -> Library:
+    """A workspace's own texts never leave it."""
+    own = libraries.get(workspace, ()) if workspace == peer_workspace else ()
+    if own and secrets.randbelow(OWN_SHARE) == 0:
+        return secrets.choice(own)
+    return builtin()
+
+
+@lru_cache(maxsize=64)
+def _own(version: str, source: str) -> Library:
+    return parse_library(source, version)

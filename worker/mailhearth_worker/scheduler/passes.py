@@ -1,0 +1,131 @@
+"""One pass of the scheduler, step by step; each step is a transaction of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from mailhearth_core.metrics import Metrics
+from mailhearth_core.settings import SchedulerSettings
+from mailhearth_core.storage.doors import Connection, Database, one
+from mailhearth_core.storage.named import named
+from mailhearth_core.warmup.polling import wake_slot
+from mailhearth_worker.scheduler import bind, ring, size
+from mailhearth_worker.wakeups import Waker
+
+log = structlog.get_logger()
+SQL = named("scheduler")
+
+STEPS = ("size", "unbind", "bind", "reclaim", "settle", "domains", "rollups")
+LOCK = 0x6D68_0000
+"""Base of the steps' advisory locks (any constant that nothing else in the database uses)."""
+EVERY_S = {"rollups": 5.0, "domains": 1.0, "show": 1.0, "reseals": 2.0}
+"""Machine seconds between two runs of a step that need not run in each pass."""
+BIND_EVERY = timedelta(hours=1)
+FIRST_LOOK = timedelta(minutes=5)
+"""From an uncertain send to the first look for it."""
+MAX_STEP_S = 1.0
+"""A scaled clock moves by at most this many machine seconds in one tick: while the product is
+down, it stands still."""
+
+
+@dataclass
+class Now:
+    """Business time of this pass, and where the run ends (sandbox only)."""
+
+    at: datetime
+    sending_ends: datetime | None
+
+
+class Passes:
+    """The state between passes: when each step last ran. All facts are in the database."""
+
+    def __init__(
+        self, database: Database, waker: Waker, metrics: Metrics, settings: SchedulerSettings
+    ) -> None:
+        self._database = database
+        self._waker = waker
+        self._metrics = metrics
+        self._settings = settings
+        self._ran: dict[str, float] = {}
+        self._bind_at = datetime.min.replace(tzinfo=UTC)
+        self._groups: set[str] = set()
+
+    def run(self) -> None:
+        """One pass. Raises ServiceUnavailable when Postgres or Redis does not answer."""
+        now = self._tick()
+        if now is None:
+            return
+        at = now.at
+        sized = self._step("size", lambda conn: size.size(conn, at))
+        freed = self._step("unbind", lambda conn: int(SQL.unbind_lost_peers(conn, now=at)))
+        if sized or freed or at >= self._bind_at:
+            bound = self._step("bind", lambda conn: bind.bind(conn, at))
+            self._bind_at = at if bound is None else at + BIND_EVERY
+        self._step("reclaim", lambda conn: self._reclaim(conn, at))
+        self._step("settle", lambda conn: self._settle(conn, now))
+        if self._is_time("domains"):
+            self._step(
+                "domains",
+                lambda conn: int(SQL.plan_domain_checks(conn, now=at, slot=wake_slot(at))),
+            )
+        if self._is_time("rollups"):
+            self._step("rollups", lambda conn: int(SQL.recompute_rollups(conn, now=at)))
+        self._ring(at)
+
+    def _tick(self) -> Now | None:
+        with self._timed("tick"), self._database.tx() as conn:
+            row = one(SQL.tick(conn, max_step=MAX_STEP_S))
+        return Now(row["business_at"], row["sending_ends"])
+
+    def _reclaim(self, conn: Connection, now: datetime) -> int:
+        reclaimed = int(SQL.reclaim(conn, now=now, poll_at=now + FIRST_LOOK))
+        if reclaimed:
+            self._metrics.lease_reclaims.inc(reclaimed)
+            log.warning("leases_reclaimed", leases=reclaimed)
+        return reclaimed
+
+    def _settle(self, conn: Connection, now: Now) -> int:
+        total = 0
+        for row in SQL.settle(conn, now=now.at, sending_ends=now.sending_ends):
+            total += row["n"]
+            log.info("settled", outcome=row["outcome"], messages=row["n"])
+        return total
+
+    def _ring(self, now: datetime) -> None:
+        """Notes the wake-ups, commits, then rings: one that is lost is given again later."""
+        if self._is_time("show"):
+            with self._timed("show"), self._database.tx() as conn:
+                self._groups = ring.show(conn, now, self._waker, self._metrics)
+                ring.forget_lost(conn, self._waker, self._groups)
+        with self._timed("ring"):
+            with self._database.tx() as conn:
+                wishes = ring.collect(conn, now, self._settings.per_host_cap)
+                if self._is_time("reseals"):
+                    wishes += ring.collect_reseals(conn, int(time.time()))
+            if wishes:
+                self._waker.wake_many(wishes)
+
+    def _step(self, name: str, work: Callable[[Connection], int]) -> int | None:
+        """Runs one step in its transaction; None when another replica is at it."""
+        with self._timed(name), self._database.tx() as conn:
+            if not SQL.try_lock(conn, key=LOCK + STEPS.index(name)):
+                return None
+            return work(conn)
+
+    def _is_time(self, name: str) -> bool:
+        now = time.monotonic()
+        if now - self._ran.get(name, 0.0) < EVERY_S[name]:
+            return False
+        self._ran[name] = now
+        return True
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        with self._metrics.tick_seconds.labels(step=name).time():
+            yield

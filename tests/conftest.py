@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from database import Cluster, TestInstallation, fresh_installation, running_cluster
 
 

@@ -1,8 +1,8 @@
 """The local side of the `Provisioner` port: wishes from the outbox become keys, logins and pools.
 
-It runs in the supervisor with the operator's database login, or in a command that runs alone; calls
-take turns by a lock file beside the logins. It is level-based: each call looks at all workspaces and
-mends what is missing, so a crash between two steps costs nothing.
+It runs in the supervisor with the operator's database login, or in a command that runs alone;
+calls take turns by a lock file beside the logins. It is level-based: each call looks at all
+workspaces and mends what is missing, so a crash between two steps costs nothing.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ class LocalProvisioner:
             raise MailhearthError(
                 f"A pool named {payload['name']!r} exists already.", hint="Choose another name."
             ) from None
-        except psycopg.errors.CheckViolation as error:
+        except (psycopg.errors.CheckViolation, psycopg.errors.NotNullViolation) as error:
             raise MailhearthError(f"The pool is refused: {error.diag.message_primary}.") from None
         return f"pool {payload['name']} created"
 
@@ -277,7 +277,7 @@ class LocalProvisioner:
         return f"version {version} is destroyed: what it sealed, in backups too, is lost for good"
 
     def _delete(self, workspace_id: UUID) -> str:
-        """Login first, so that no worker writes any more; keys last; the wish ends with its name."""
+        """Login first, so that no worker writes any more; keys and the wish itself last."""
         with self._database.tx() as conn:
             list(self._sql.drop_worker_login(conn, workspace_id=workspace_id))
         (self._logins / str(workspace_id)).unlink(missing_ok=True)
@@ -289,7 +289,7 @@ class LocalProvisioner:
                 list(self._sql.end_workspace(conn, workspace_id=workspace_id, at=_machine()))
         except psycopg.errors.ForeignKeyViolation as error:
             raise NotYet(
-                f"Workspace {workspace_id} was still being written to: {error.diag.message_primary}."
+                f"Workspace {workspace_id} is still written to: {error.diag.message_primary}."
             ) from None
         return "deleted"
 

@@ -49,7 +49,7 @@ class Reconciler(threading.Thread):
                 self._serve()
             except (psycopg.OperationalError, ServiceUnavailable) as error:
                 log.warning("reconciler_waits", reason=type(error).__name__)
-            except Exception:  # noqa: BLE001 - logged whole; one bad wish must not end the others
+            except Exception:  # logged whole; one bad wish must not end the others
                 log.exception("reconciler_failed")
                 self._ended.wait(REPAIR_SECONDS)
             self._ended.wait(PAUSE_SECONDS)

@@ -38,6 +38,7 @@ class RedisService:
     """
 
     def __init__(self, folder: Path, secrets: Path, given: Secret) -> None:
+        self._folder = folder
         self._given = given
         self._secrets = secrets
         self._valkey = None if given else EmbeddedValkey(folder, secrets=secrets)
@@ -66,6 +67,7 @@ class RedisService:
         if self._valkey is None:
             self._use_given()
             return
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may have been wiped
         self._valkey.ensure_started()
         self.admin_url = self._valkey.admin_url
         self.scheduler_url = self._valkey.set_user(
@@ -110,7 +112,9 @@ class RedisService:
         password = self._password(role)
         digest = hashlib.sha256(password.reveal().encode()).hexdigest()
         name = f"mailhearth-{digest[:8]}-{role}"  # several installations may share one server
-        client.execute_command("ACL", "SETUSER", name, "reset", "on", f"#{digest}", *rules)
+        client.execute_command(  # type: ignore[no-untyped-call]
+            "ACL", "SETUSER", name, "reset", "on", f"#{digest}", *rules
+        )
         parts = urlsplit(self._given.reveal())
         host = parts.netloc.split("@")[-1]
         login = f"{quote(name)}:{quote(password.reveal(), safe='')}"

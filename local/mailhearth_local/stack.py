@@ -43,7 +43,7 @@ from mailhearth_local.sandbox.server import ZONE_FILE
 
 OWNER, DATABASE = "mailhearth_owner", "mailhearth"
 LOCK_SECONDS = 30.0
-"""How long a one-shot command waits for another one, or for an `up` that is starting or stopping."""
+"""How long a command waits for another one, or for an `up` that is starting or stopping."""
 NO_REDIS = "redis://127.0.0.1:0/0"
 """For a worker that makes one connection test and takes no wake-ups."""
 LOOPBACK_NETWORKS = "127.0.0.0/8,::1/128"
@@ -76,12 +76,12 @@ class StackSettings(ProcessSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis(cls, value: Secret, info: ValidationInfo) -> Secret:
-        return ProcessSettings._check_redis(value, info) if value else value  # type: ignore[operator]
+        return ProcessSettings._check_redis(value, info) if value else value
 
     @field_validator("database_url")
     @classmethod
     def _check_database(cls, value: Secret, info: ValidationInfo) -> Secret:
-        return SchedulerSettings._check_database(value, info) if value else value  # type: ignore[operator]
+        return SchedulerSettings._check_database(value, info) if value else value
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ class Urls:
     web: Secret
     admin: Secret
     worker_base: str
-    redis_scheduler: Secret = Secret("")
-    redis_worker: Secret = Secret("")
-    redis_admin: Secret = Secret("")
+    redis_scheduler: Secret
+    redis_worker: Secret
+    redis_admin: Secret
 
 
 class Stack:
@@ -149,6 +149,7 @@ class Stack:
 
     def make_folder(self) -> None:
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.data.chmod(0o700)
         for name in ("log", "logins", "keys", "work"):
             (self.data / name).mkdir(mode=0o700, exist_ok=True)
 
@@ -360,13 +361,13 @@ def attach(data: Path, environ: Mapping[str, str], *, redis: bool = False) -> It
         finally:
             cli.close()
         return
-    cli = None
+    own: Database | None = None
     try:
         stack.start_services(redis=redis)
-        cli = Database(stack.urls.cli, name="mailhearth-cli")
+        own = Database(stack.urls.cli, name="mailhearth-cli")
         yield Attached(
-            cli=cli,
-            door=TenantDoor(cli),
+            cli=own,
+            door=TenantDoor(own),
             sandbox=stack.sandbox,
             environment=stack.environment,
             running=False,
@@ -376,8 +377,8 @@ def attach(data: Path, environ: Mapping[str, str], *, redis: bool = False) -> It
             stack=stack,
         )
     finally:
-        if cli is not None:
-            cli.close()
+        if own is not None:
+            own.close()
         stack.close()
         stack.stop_services()
         lock.release()

@@ -6,6 +6,7 @@ arrive there. Whatever dies is started again; Ctrl-C or SIGTERM ends all in orde
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -65,7 +66,8 @@ class Watcher(Protocol):
     def close(self) -> None: ...
 
 
-MakeWatcher = Callable[[Stack, Database], Watcher]
+MakeWatcher = Callable[[Stack, Callable[[], Database]], Watcher]
+"""Given the stack and the command line's login, to be asked for anew at each use."""
 
 
 @dataclass(frozen=True)
@@ -156,9 +158,7 @@ class Supervisor:
         stops = {"worker": deadline + DRAIN_SLACK_SECONDS, "scheduler": SCHEDULER_STOP_SECONDS}
         environments = {"worker": worker, "scheduler": scheduler}
         return {
-            name: Child(
-                name, command, self._data, environments[name], stop_seconds=stops[name]
-            )
+            name: Child(name, command, self._data, environments[name], stop_seconds=stops[name])
             for name, command in commands.items()
         }
 
@@ -189,9 +189,9 @@ class Supervisor:
         self._children["worker"].start()
         self._populate()
         if watch is not None:
-            self._watcher = watch(self._stack, self._cli)
+            self._watcher = watch(self._stack, self._database)
         if self._stack.sandbox:
-            with self._cli.tx() as conn:  # an earlier run may have set an end
+            with self._database().tx() as conn:  # an earlier run may have set an end
                 conn.execute("SELECT steward.end_sending(NULL)")
         if self._watcher is not None:
             self._watcher.begin()
@@ -232,6 +232,10 @@ class Supervisor:
                     )
             if waiting:
                 time.sleep(0.02)
+
+    def _database(self) -> Database:
+        assert self._cli is not None
+        return self._cli
 
     # -- the long middle --------------------------------------------------------------------
 
@@ -275,7 +279,7 @@ class Supervisor:
                 self._stack.close()
                 if self._cli is not None:
                     self._cli.close()
-                    self._cli.move(self._stack.urls.cli)
+                self._cli = Database(self._stack.urls.cli, name="mailhearth-up")
                 self._restart_children()
         if self._sandbox is not None and not self._sandbox.is_alive():
             log.warning("service_died", names=["sandbox"])
@@ -351,6 +355,7 @@ class Supervisor:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "a", buffering=1) as stream:
             logs.configure("supervisor", self._stack.settings.log_level, stream)
+            logging.getLogger("yoyo").setLevel(logging.WARNING)  # each statement of a migration
             try:
                 yield
             except MailhearthError as error:

@@ -38,6 +38,10 @@ PEOPLE = (
     "Hal Brink", "Ivy Coste", "Jon Vega", "Kim Storm", "Lou Adler", "Max Ferrer", "Nia Okoro",
     "Ole Bakke", "Pia Weiss", "Quin Rao", "Rae Doyle", "Sol Nunez", "Tia Varga",
 )  # fmt: skip
+COLUMNS = (
+    *("address", "imap", "smtp", "tls", "ca", "username", "password"),
+    *("name", "timezone", "consent"),
+)
 JUNK_RULE = ("6", "9")
 """A message whose Message-ID begins with one of these (after the bracket) goes to Junk."""
 
@@ -155,9 +159,7 @@ def set_up(line: CommandLine, dovecot: DovecotServer, postfix: PostfixServer) ->
         table = line.data.parent / f"{workspace}.csv"
         with table.open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(
-                ["address", "imap", "smtp", "tls", "ca", "username", "password", "name", "timezone", "consent"]
-            )
+            writer.writerow(COLUMNS)
             for person in PERSONS:
                 if person.workspace == workspace:
                     writer.writerow(

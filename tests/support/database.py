@@ -42,7 +42,7 @@ from mailhearth_local.provisioner import LocalProvisioner
 OWNER = "mh_owner"
 TEMPLATE = "mailhearth_template"
 ACTOR = Actor("tester", "cli")
-PASSWORD = "correct horse"  # noqa: S105 - of the mailboxes that tests make up
+PASSWORD = "correct horse"
 
 
 def in_database(url: str, name: str) -> str:
@@ -107,6 +107,7 @@ class TestInstallation:
     folder: Path
     sandbox: bool = False
     _databases: dict[str, Database] = field(default_factory=dict, repr=False)
+    _superuser: Connection | None = field(default=None, repr=False)
     _worker_doors: list[WorkerDoors] = field(default_factory=list, repr=False)
 
     # -- doors ------------------------------------------------------------------------------
@@ -145,9 +146,13 @@ class TestInstallation:
 
     def rows(self, query: str, *parameters: Any) -> list[DictRow]:
         """Runs a statement past every policy, commits, and returns its rows."""
-        with self.superuser() as conn:
-            cursor = conn.execute(query.encode(), parameters)
-            return cursor.fetchall() if cursor.description else []
+        if self._superuser is None or self._superuser.closed:
+            self._superuser = psycopg.connect(
+                self.superuser_url, row_factory=dict_row, autocommit=True
+            )
+            self._superuser.execute("SET search_path = mailhearth")
+        cursor = self._superuser.execute(query.encode(), parameters or None)
+        return cursor.fetchall() if cursor.description else []
 
     def one(self, query: str, *parameters: Any) -> DictRow:
         """The one row of a query, past every policy."""
@@ -241,6 +246,8 @@ class TestInstallation:
             doors.close()
         for database in self._databases.values():
             database.close()
+        if self._superuser is not None:
+            self._superuser.close()
 
 
 @contextmanager

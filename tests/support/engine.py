@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-from database import TestInstallation
+import psycopg
 from prometheus_client import CollectorRegistry
+from psycopg.rows import DictRow, dict_row
 
+from database import TestInstallation
 from mailhearth_core.metrics import Metrics
 from mailhearth_core.settings import SchedulerSettings, WorkerSettings
 from mailhearth_local.sandbox.accounts import DemoUser
@@ -52,6 +55,10 @@ class Engine:
 
     def __init__(self, installation: TestInstallation, folder: Path) -> None:
         self.installation = installation
+        self._conn = psycopg.connect(
+            installation.superuser_url, row_factory=dict_row, autocommit=True
+        )
+        self._conn.execute("SET search_path = mailhearth")
         self.post = folder / "sandbox"
         self.users = ensure_demo_users(self.post)
         self.sandbox = MailSandbox(self.post)
@@ -92,6 +99,7 @@ class Engine:
         )
 
     def close(self) -> None:
+        self._conn.close()
         self.runtime.sessions.close()
         self.runtime.doors.close()
         self.sandbox.stop()
@@ -120,22 +128,27 @@ class Engine:
 
     # -- time -------------------------------------------------------------------------------
 
+    def rows(self, query: str, *parameters: Any) -> list[DictRow]:
+        """Runs a statement past every policy, as `TestInstallation.rows`, on one connection."""
+        cursor = self._conn.execute(query.encode(), parameters)
+        return cursor.fetchall() if cursor.description else []
+
+    def one(self, query: str, *parameters: Any) -> DictRow:
+        (row,) = self.rows(query, *parameters)
+        return row
+
     @property
     def now(self) -> datetime:
-        at: datetime = self.installation.one("SELECT business_at FROM business_clock")[
-            "business_at"
-        ]
+        at: datetime = self.one("SELECT business_at FROM business_clock")["business_at"]
         return at
 
     def set_clock(self, at: datetime) -> None:
-        self.installation.rows(
-            "UPDATE business_clock SET business_at = %s, ticked_at = clock_timestamp()", at
-        )
+        self.rows("UPDATE business_clock SET business_at = %s, ticked_at = clock_timestamp()", at)
 
     def settle_down(self) -> None:
         """Passes and drains until nothing is due any more at this moment."""
         for _ in range(1_000):
-            self.installation.rows("UPDATE business_clock SET ticked_at = clock_timestamp()")
+            self.rows("UPDATE business_clock SET ticked_at = clock_timestamp()")
             self.passes.run()
             if not self.work():
                 return
@@ -152,7 +165,7 @@ class Engine:
         """Lets virtual time pass, from one thing that is due to the next."""
         while True:
             self.settle_down()
-            ahead = self.installation.one(
+            ahead = self.one(
                 "SELECT least((SELECT min(due_at) FROM action WHERE state = 'pending'), "
                 "(SELECT min(next_size_at) FROM mailboxes WHERE state <> 'removed' "
                 "AND connected_at IS NOT NULL), %s) AS at",

@@ -155,9 +155,8 @@ def _insert(
 ) -> None:
     conn.execute(
         "INSERT INTO mailboxes (workspace_id, id, pool_id, address, domain, display_name, "
-        "timezone, provider, peer_provider, imap_host, imap_port, imap_tls, smtp_host, smtp_port, smtp_tls, "
-        "ca_pem, username, seed, state_since, next_size_at, created_at) VALUES "
-        ""
+        "timezone, provider, peer_provider, imap_host, imap_port, imap_tls, smtp_host, smtp_port, "
+        "smtp_tls, ca_pem, username, seed, state_since, next_size_at, created_at) VALUES "
         "(%s, %s, %s, %s, %s, %s, %s, 'imap_smtp', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, "
         "%s)",
         (
@@ -207,7 +206,8 @@ def listing(door: TenantDoor, workspace_id: UUID) -> list[dict[str, Any]]:
             "SELECT m.id, m.address, p.name AS pool, m.display_name, m.timezone, m.imap_host, "
             "m.imap_port, m.imap_tls, m.smtp_host, m.smtp_port, m.smtp_tls, m.username, m.ca_pem, "
             "m.state, m.state_reason, m.state_since, m.consent, m.auth_failures, m.last_error, "
-            "m.last_error_at, m.connected_at, m.created_at, m.pool_id, m.domain, m.has_campaign, m.next_size_at, p.worker_group "
+            "m.last_error_at, m.connected_at, m.created_at, m.pool_id, m.domain, m.has_campaign, "
+            "m.next_size_at, p.worker_group "
             "FROM mailboxes m JOIN pools p ON p.workspace_id = m.workspace_id AND p.id = m.pool_id "
             "WHERE m.state <> 'removed' ORDER BY m.address"
         ).fetchall()
@@ -326,7 +326,8 @@ def attempt_test(
         machine = datetime.now(UTC)
         conn.execute(
             "INSERT INTO connection_attempts (workspace_id, id, mailbox_id, worker_group, "
-            "settings, key_version, sealed, created_at, expires_at) VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s)",
+            "settings, key_version, sealed, created_at, expires_at) "
+            "VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s)",
             (
                 workspace_id, attempt_id, row["id"], worker_group, Jsonb(settings), version,
                 Jsonb({field: b64encode(blob).decode() for field, blob in sealed.items()}),

@@ -56,7 +56,8 @@ def listing(door: TenantDoor, workspace_id: UUID) -> list[dict[str, Any]]:
     with door.tenant_tx(workspace_id) as conn:
         return conn.execute(
             "SELECT p.id, p.name, p.peering_scope, p.worker_group, p.generation, p.managed_by, "
-            "p.policy, (SELECT count(*) FROM mailboxes m WHERE m.pool_id = p.id AND m.state <> 'removed') "
+            "p.policy, (SELECT count(*) FROM mailboxes m WHERE m.pool_id = p.id "
+            "AND m.state <> 'removed') "
             "AS mailboxes FROM pools p ORDER BY p.name"
         ).fetchall()
 

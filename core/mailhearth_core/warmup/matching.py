@@ -26,8 +26,8 @@ NEVER = 10**6
 LAST_PLACES = 5
 """One fifth of a mailbox's places (at least one) goes to senders that find no other peer."""
 MOVES_FOR_ONE = 200
-MOVES_FOR_ALL = 10_000
-"""Moves tried for a slot, and in a call: bounds on time, not rules; small pools never reach them."""
+MOVES_FOR_ALL = 2_000
+"""Moves tried for one slot, and in one call: bounds on time that small pools never reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def match(snapshot: Snapshot) -> list[Binding]:
     table = _Table(snapshot)
     replies = _replies(slots, snapshot.wishes, table.peers)
     for slot, (_, peer) in replies.items():
-        table.seat(slot, peer, counts_for_gap=False)
+        table.take_in(slot, peer)
     for slot in slots:
         if slot not in replies and slot.mailbox_id in table.peers:
             table.place(slot)
@@ -166,13 +166,18 @@ def match(snapshot: Snapshot) -> list[Binding]:
     taken = defaultdict(int, snapshot.taken)
     bindings = []
     for slot in slots:
-        if slot in table.chosen:
-            peer, day = table.chosen[slot]
-            wish = replies[slot][0] if slot in replies else None
-            before = f"{taken[peer.mailbox_id, day]} of {peer.places} taken"
-            reason = "reply" if wish else f"{table.preference(slot, peer)}, {before}"
-            bindings.append(Binding(slot, peer, day, wish, reason))
-            taken[peer.mailbox_id, day] += 1
+        if slot in replies:
+            wish, peer = replies[slot]
+            day, reason = local_date(slot.due_at, peer.timezone), "reply"
+        elif slot in table.chosen:
+            host, day = table.chosen[slot]
+            wish, peer = None, host.peer
+            before = f"{taken[peer.mailbox_id, day]} of {host.places} taken"
+            reason = f"{table.preference(slot, peer)}, {before}"
+        else:
+            continue
+        bindings.append(Binding(slot, peer, day, wish, reason))
+        taken[peer.mailbox_id, day] += 1
     return bindings
 
 
@@ -194,30 +199,64 @@ def _replies(
     return replies
 
 
+class _Host:
+    """A mailbox as recipient: what it has been given on each of its local dates."""
+
+    __slots__ = ("peer", "places", "ref", "taken", "threads")
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.ref = peer.ref
+        self.places = peer.places
+        self.taken: dict[date, int] = defaultdict(int)
+        self.threads: dict[date, list[Slot]] = defaultdict(list)
+
+
+class _Guest:
+    """A mailbox as sender: whom it may write to, whom it has written to, and in this call."""
+
+    __slots__ = ("audience", "gap", "last", "peer", "started")
+
+    def __init__(self, peer: Peer, audience: list[_Host], last: Mapping[str, datetime]) -> None:
+        self.peer = peer
+        self.gap = timedelta(hours=peer.policy.pair_gap_hours)
+        self.audience = audience
+        self.last = last
+        self.started: dict[_Host, list[Slot]] = {}
+
+    def in_the_way(self, slot: Slot, host: _Host) -> tuple[Slot, ...]:
+        """New threads of this call to the same host that lie within the pair gap."""
+        started = self.started.get(host, ())
+        return tuple(other for other in started if abs(other.due_at - slot.due_at) < self.gap)
+
+    def rested_days(self, slot: Slot, ref: str) -> int:
+        """Whole days since it last started a thread with a peer; NEVER if it did not."""
+        last = self.last.get(ref)
+        return NEVER if last is None else (slot.due_at - last) // DAY
+
+
 class _Table:
     """Who is bound to whom so far, and who could be."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self.peers = {
-            peer.mailbox_id: peer
-            for peer in sorted(snapshot.peers, key=lambda peer: peer.mailbox_id)
-        }
-        self.recent = snapshot.recent
-        self.chosen: dict[Slot, tuple[Peer, date]] = {}
-        self._taken = defaultdict(int, snapshot.taken)
-        self._threads: dict[tuple[UUID, date], list[Slot]] = defaultdict(list)
-        self._pairs: dict[tuple[UUID, UUID], list[Slot]] = defaultdict(list)
-        self._audiences: dict[UUID, list[Peer]] = {}
+        ordered = sorted(snapshot.peers, key=lambda peer: peer.mailbox_id)
+        self.peers = {peer.mailbox_id: peer for peer in ordered}
+        self.chosen: dict[Slot, tuple[_Host, date]] = {}
+        self._hosts = {id_: _Host(peer) for id_, peer in self.peers.items()}
+        for (id_, day), count in snapshot.taken.items():
+            if id_ in self._hosts:
+                self._hosts[id_].taken[day] = count
+        self._last: dict[UUID, dict[str, datetime]] = defaultdict(dict)
+        for (id_, ref), at in snapshot.recent.items():
+            self._last[id_][ref] = at
+        self._guests: dict[UUID, _Guest] = {}
         self._moves = 0
         self._moves_left = MOVES_FOR_ALL
 
-    def seat(self, slot: Slot, peer: Peer, *, counts_for_gap: bool = True) -> None:
+    def take_in(self, slot: Slot, peer: Peer) -> None:
+        """Counts a reply in its recipient's ledger."""
         day = local_date(slot.due_at, peer.timezone)
-        self.chosen[slot] = (peer, day)
-        self._taken[peer.mailbox_id, day] += 1
-        if counts_for_gap:
-            self._threads[peer.mailbox_id, day].append(slot)
-            self._pairs[slot.mailbox_id, peer.mailbox_id].append(slot)
+        self._hosts[peer.mailbox_id].taken[day] += 1
 
     def place(self, slot: Slot) -> bool:
         """Seats a slot with the peer it likes best, moving others if nobody is free for it."""
@@ -227,105 +266,104 @@ class _Table:
         self._moves_left += self._moves
         return placed
 
+    def preference(self, slot: Slot, peer: Peer) -> str:
+        """What spoke for a peer, for a person."""
+        guest = self._guest(slot)
+        rested = guest.rested_days(slot, peer.ref)
+        provider = "same" if peer.provider == guest.peer.provider else "other"
+        domain = "same" if peer.domain == guest.peer.domain else "other"
+        written = "not written to before"
+        if rested != NEVER:
+            written = f"last written to {rested} day{'s' * (rested != 1)} ago"
+        return f"{provider} provider, {domain} domain, {written}"
+
+    def _guest(self, slot: Slot) -> _Guest:
+        if slot.mailbox_id not in self._guests:
+            peer = self.peers[slot.mailbox_id]
+            audience = [host for host in self._hosts.values() if may_write(peer, host.peer)]
+            self._guests[slot.mailbox_id] = _Guest(peer, audience, self._last[slot.mailbox_id])
+        return self._guests[slot.mailbox_id]
+
     def _place(self, slot: Slot, moved: set[Slot]) -> bool:
-        possible = self._possible(slot)
-        free = [
-            (peer, day)
-            for peer, day in possible
-            if self._room(peer, day) > 0 and not self._in_the_way(slot, peer)
-        ]
-        if free:
-            self.seat(slot, self._best(slot, free))
+        guest = self._guest(slot)
+        possible = self._possible(slot, guest)
+        best = self._best(slot, guest, possible)
+        if best is not None:
+            self._seat(slot, guest, *best)
             return True
-        for peer, day in possible:
-            blockers = self._in_the_way(slot, peer)
+        for host, day in possible:
+            blockers = guest.in_the_way(slot, host)
             if len(blockers) > 1:
                 continue
-            for other in blockers or tuple(self._threads[peer.mailbox_id, day]):
+            for other in blockers or tuple(host.threads[day]):
                 if other in moved or self._moves == 0:
                     continue
                 self._moves -= 1
-                if self._take_over(slot, peer, day, other, moved):
+                if self._take_over(slot, guest, host, day, other, moved):
                     return True
         return False
 
-    def _take_over(self, slot: Slot, peer: Peer, day: date, other: Slot, moved: set[Slot]) -> bool:
-        self._unseat(other)
-        if self._room(peer, day) > 0:
+    def _take_over(
+        self, slot: Slot, guest: _Guest, host: _Host, day: date, other: Slot, moved: set[Slot]
+    ) -> bool:
+        """Gives a slot the place of another that finds one elsewhere; else changes nothing."""
+        others_day = self._unseat(other)
+        if host.taken[day] < host.places:
             moved.add(other)
-            self.seat(slot, peer)
+            self._seat(slot, guest, host, day)
             if self._place(other, moved):
                 return True
             self._unseat(slot)
-        self.seat(other, peer)
+        self._seat(other, self._guest(other), host, others_day)
         return False
 
-    def _unseat(self, slot: Slot) -> None:
-        peer, day = self.chosen.pop(slot)
-        self._taken[peer.mailbox_id, day] -= 1
-        self._threads[peer.mailbox_id, day].remove(slot)
-        self._pairs[slot.mailbox_id, peer.mailbox_id].remove(slot)
+    def _seat(self, slot: Slot, guest: _Guest, host: _Host, day: date) -> None:
+        self.chosen[slot] = (host, day)
+        host.taken[day] += 1
+        host.threads[day].append(slot)
+        guest.started.setdefault(host, []).append(slot)
 
-    def _possible(self, slot: Slot) -> list[tuple[Peer, date]]:
-        """All whom the slot could go to if nothing else were bound in this call."""
-        sender = self.peers[slot.mailbox_id]
-        if sender.mailbox_id not in self._audiences:
-            self._audiences[sender.mailbox_id] = [
-                peer for peer in self.peers.values() if may_write(sender, peer)
-            ]
+    def _unseat(self, slot: Slot) -> date:
+        host, day = self.chosen.pop(slot)
+        host.taken[day] -= 1
+        host.threads[day].remove(slot)
+        self._guest(slot).started[host].remove(slot)
+        return day
+
+    def _possible(self, slot: Slot, guest: _Guest) -> list[tuple[_Host, date]]:
+        """All whom the slot could go to if no other new thread were bound in this call."""
+        since = slot.due_at - guest.gap
         days: dict[str, date] = {}
         found = []
-        since = slot.due_at - timedelta(hours=sender.policy.pair_gap_hours)
-        for peer in self._audiences[sender.mailbox_id]:
-            last = self.recent.get((sender.mailbox_id, peer.ref))
+        for host in guest.audience:
+            last = guest.last.get(host.ref)
             if last is None or last <= since:
-                if peer.timezone not in days:
-                    days[peer.timezone] = local_date(slot.due_at, peer.timezone)
-                found.append((peer, days[peer.timezone]))
+                timezone = host.peer.timezone
+                if timezone not in days:
+                    days[timezone] = local_date(slot.due_at, timezone)
+                found.append((host, days[timezone]))
         return found
 
-    def _in_the_way(self, slot: Slot, peer: Peer) -> tuple[Slot, ...]:
-        """New threads of this call to the same peer that lie within the pair gap."""
-        gap = timedelta(hours=self.peers[slot.mailbox_id].policy.pair_gap_hours)
-        return tuple(
-            other
-            for other in self._pairs.get((slot.mailbox_id, peer.mailbox_id), ())
-            if abs(other.due_at - slot.due_at) < gap
-        )
-
-    def _room(self, peer: Peer, day: date) -> int:
-        return peer.places - self._taken[peer.mailbox_id, day]
-
-    def _best(self, slot: Slot, free: Sequence[tuple[Peer, date]]) -> Peer:
-        sender = self.peers[slot.mailbox_id]
-
-        def rank(item: tuple[Peer, date]) -> tuple[bool, bool, bool, int, float]:
-            peer, day = item
-            room, rested = self._room(peer, day), self.rested_days(slot, peer)
-            return (
-                room <= max(1, peer.places // LAST_PLACES),
-                peer.provider == sender.provider,
-                peer.domain == sender.domain,
-                -NEVER if rested is None else -rested,
-                -room / peer.places,
+    def _best(
+        self, slot: Slot, guest: _Guest, possible: Sequence[tuple[_Host, date]]
+    ) -> tuple[_Host, date] | None:
+        provider, domain = guest.peer.provider, guest.peer.domain
+        best, equal = None, []
+        for host, day in possible:
+            room = host.places - host.taken.get(day, 0)
+            if room <= 0 or guest.in_the_way(slot, host):
+                continue
+            rank = (
+                room <= max(1, host.places // LAST_PLACES),
+                host.peer.provider == provider,
+                host.peer.domain == domain,
+                -guest.rested_days(slot, host.ref),
+                -room / host.places,
             )
-
-        ranks = [rank(item) for item in free]
-        best = min(ranks)
-        equal = [peer for (peer, _), its in zip(free, ranks, strict=True) if its == best]
-        return equal[int(stream("peer", slot.outbound_id).random() * len(equal))]
-
-    def rested_days(self, slot: Slot, peer: Peer) -> int | None:
-        """Whole days since the sender last started a thread with the peer; None for never."""
-        last = self.recent.get((slot.mailbox_id, peer.ref))
-        return None if last is None else (slot.due_at - last) // DAY
-
-    def preference(self, slot: Slot, peer: Peer) -> str:
-        """What spoke for the peer, for a person."""
-        sender, rested = self.peers[slot.mailbox_id], self.rested_days(slot, peer)
-        provider = "same" if peer.provider == sender.provider else "other"
-        domain = "same" if peer.domain == sender.domain else "other"
-        written = "not written to before"
-        if rested is not None:
-            written = f"last written to {rested} day{'s' * (rested != 1)} ago"
-        return f"{provider} provider, {domain} domain, {written}"
+            if best is None or rank < best:
+                best, equal = rank, [(host, day)]
+            elif rank == best:
+                equal.append((host, day))
+        if len(equal) > 1:
+            return equal[int(stream("peer", slot.outbound_id).random() * len(equal))]
+        return equal[0] if equal else None

@@ -80,6 +80,8 @@ def run(arguments: Sequence[str], environ: Mapping[str, str] | None = None) -> i
         )
         sys.stdout.flush()
         return result if isinstance(result, int) else OK
+    except SystemExit as end:  # a command that ran others decides itself
+        return end.code if isinstance(end.code, int) else OK
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "mailhearth"
         hint = f"`{where} --help` shows what is allowed."

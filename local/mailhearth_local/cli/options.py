@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from mailhearth_local.cli.session import DATA_VARIABLE, Session
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 pass_session = click.make_pass_decorator(Session)
 
@@ -49,7 +47,7 @@ json_option = click.option(
 )
 
 
-def common(command: Command) -> Command:
+def common(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --data and --json, and hands the session over as the first argument."""
     return data_option(json_option(pass_session(command)))
 

@@ -6,7 +6,7 @@ import getpass
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -51,14 +51,27 @@ class Session:
         from mailhearth_local import stack
         from mailhearth_local.cli.progress import waiting
 
-        with (
-            stack.attach(self.data, self.environ, redis=redis)
-            if self.quiet
-            else waiting(
-                "Opening the database", lambda: stack.attach(self.data, self.environ, redis=redis)
-            ) as attached
-        ):
+        def attach() -> AbstractContextManager[Attached]:
+            return stack.attach(self.data, self.environ, redis=redis)
+
+        opened = attach() if self.quiet else waiting("Opening the database", attach)
+        with self._logging(), opened as attached:
             yield attached
+
+    @contextmanager
+    def _logging(self) -> Iterator[None]:
+        """Log lines go to DIR/log/cli.log, so that stdout holds the answer and nothing else."""
+        from mailhearth_core import logs
+
+        path = self.data / "log" / "cli.log"
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "a", buffering=1) as stream:
+            logs.configure("cli", stream=stream)
+            try:
+                yield
+            finally:
+                logs.configure("cli", "ERROR")
 
     @property
     def quiet(self) -> bool:

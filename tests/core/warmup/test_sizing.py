@@ -10,6 +10,7 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mailhearth_core.warmup.policy import Policy
 from mailhearth_core.warmup.ramp import BLOCKED, ControllerRow, State
 from mailhearth_core.warmup.sizing import SizeInputs, feasible, mailboxes_needed, size_day

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from engine import MONDAY, Engine
-
 from mailhearth_local.sandbox.scan import placements
 
 
@@ -15,8 +14,22 @@ def test_three_days_of_twelve_mailboxes(engine: Engine) -> None:
     for user in engine.users:
         engine.connect(workspace, pool, user, timezone=user.timezone)
     engine.run_until(MONDAY + timedelta(days=3))
-    rows = engine.installation.rows("SELECT state, kind, reason, count(*) AS n FROM outbound GROUP BY 1,2,3 ORDER BY 1,2,3")
+    rows = engine.installation.rows(
+        "SELECT state, kind, reason, count(*) AS n FROM outbound GROUP BY 1,2,3 ORDER BY 1,2,3"
+    )
     print([dict(r) for r in rows])
-    print([dict(r) for r in engine.installation.rows("SELECT placement, count(*) FROM outbound GROUP BY 1")])
-    print([dict(r) for r in engine.installation.rows("SELECT kind, state, reason, count(*) FROM action GROUP BY 1,2,3 ORDER BY 1,2")])
+    print(
+        [
+            dict(r)
+            for r in engine.installation.rows("SELECT placement, count(*) FROM outbound GROUP BY 1")
+        ]
+    )
+    print(
+        [
+            dict(r)
+            for r in engine.installation.rows(
+                "SELECT kind, state, reason, count(*) FROM action GROUP BY 1,2,3 ORDER BY 1,2"
+            )
+        ]
+    )
     print(len(list(placements(engine.post))))

@@ -62,7 +62,8 @@ CREATE VIEW admin.mailboxes AS
 CREATE VIEW admin.messages AS
   SELECT o.workspace_id, o.id, o.mailbox_id, o.day, o.kind, o.state, o.reason, o.due_at, o.sent_at, o.evidence,
     o.placement, o.peer_domain, o.message_id, i.state AS inbound_state, i.placement AS first_placement,
-    i.observed_at, i.rescued_at, i.filed_at, i.expunged_at, i.copies, i.mailbox_id AS recipient_id
+    i.observed_at, i.rescued_at, i.filed_at, i.expunged_at, i.copies, i.mailbox_id AS recipient_id,
+    o.placement_provider, i.reply_state
   FROM outbound o LEFT JOIN inbound i ON i.pair_id = o.pair_id;
 
 CREATE VIEW admin.actions AS

@@ -1,0 +1,66 @@
+"""`mailhearth worker` and `mailhearth scheduler`: this process becomes the one asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+import click
+
+from mailhearth_core.settings import SchedulerSettings, WorkerSettings
+from mailhearth_local.cli.options import data_option, pass_session
+from mailhearth_local.cli.session import Session
+
+
+def _become(module: str, environ: Mapping[str, str]) -> None:
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-m", module], dict(environ))  # noqa: S606
+
+
+def environment(session: Session) -> dict[str, str]:
+    """What the process gets; --data names the folder it may write to."""
+    environ = dict(session.environ)
+    if session.given_data is not None:
+        environ["MAILHEARTH_DATA_FOLDER"] = str(session.given_data)
+    return environ
+
+
+@click.command()
+@click.option(
+    "--group", "groups", multiple=True, metavar="G", help="A worker group to serve; repeatable."
+)
+@data_option
+@pass_session
+def worker(session: Session, groups: tuple[str, ...]) -> None:
+    """Run a worker process: it alone opens credentials and speaks to mail servers.
+
+    Settings come from MAILHEARTH_* variables; secrets also from the file that MAILHEARTH_*_FILE
+    names. Wrong ones are told all at once, with what each is. `mailhearth up` runs one by itself.
+
+    \b
+    Example:
+      mailhearth worker --group sales
+    """
+    environ = environment(session)
+    if groups:
+        environ["MAILHEARTH_GROUPS"] = ",".join(groups)
+    WorkerSettings.load(environ)
+    _become("mailhearth_worker", environ)
+
+
+@click.command()
+@data_option
+@pass_session
+def scheduler(session: Session) -> None:
+    """Run a scheduler process: it sizes and matches days and wakes workers.
+
+    Several may run at once. Settings come from MAILHEARTH_* variables, as for `worker`.
+
+    \b
+    Example:
+      mailhearth scheduler
+    """
+    environ = environment(session)
+    SchedulerSettings.load(environ)
+    _become("mailhearth_worker.scheduler", environ)

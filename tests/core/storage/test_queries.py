@@ -1,0 +1,62 @@
+"""Every named query is understood, and allowed, by the login that asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import psycopg
+import pytest
+from database import TestInstallation
+from psycopg.sql import SQL
+
+from mailhearth_core.storage.doors import Connection
+from mailhearth_core.storage.named import named
+
+
+def names(aggregate: str) -> list[str]:
+    found = [name for name in named(aggregate).available_queries if not name.endswith("_cursor")]
+    assert len(found) >= 5, aggregate
+    return found
+
+
+def explain(conn: Connection, aggregate: str, name: str) -> None:
+    """Plans a query with hardly a value; the executor looks at the login's rights before the first row."""
+    query = getattr(named(aggregate), name)
+    asked = parameters(query.sql)
+    empty = {key: 1 if (aggregate, key) == ("reports", "days") else None for key in asked}
+    with conn.transaction(force_rollback=True):
+        conn.execute(SQL("EXPLAIN ") + SQL(query.sql), empty)  # type: ignore[arg-type]
+
+
+def parameters(text: str) -> list[str]:
+    return [part.split(")s")[0] for part in text.split("%(")[1:]]
+
+
+@pytest.mark.parametrize("aggregate", ["worker", "scheduler", "operator", "reports"])
+def test_each_query_is_understood_and_allowed(
+    installation: TestInstallation, aggregate: str
+) -> None:
+    workspace = installation.workspace()
+    opened: dict[str, Callable[[], AbstractContextManager[Connection]]] = {
+        "worker": lambda: installation.worker_doors().door(workspace).tx(),
+        "scheduler": lambda: installation.database("scheduler").tx(),
+        "operator": lambda: installation.database("operator").tx(),
+        "reports": lambda: installation.door.tenant_tx(workspace),
+    }
+    faults: list[Any] = []
+    with opened[aggregate]() as conn:
+        for name in names(aggregate):
+            try:
+                explain(conn, aggregate, name)
+            except psycopg.Error as error:
+                faults.append((name, type(error).__name__, str(error).splitlines()[0]))
+    assert faults == []
+
+
+def test_a_query_that_is_not_allowed_is_found(installation: TestInstallation) -> None:
+    installation.workspace()
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        with installation.database("web").tx() as conn:
+            explain(conn, "worker", "save_folder_state")

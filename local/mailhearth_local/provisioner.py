@@ -20,7 +20,7 @@ import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
-from mailhearth_core.errors import KeysMissing, MailhearthError, NotYet
+from mailhearth_core.errors import InvalidValue, KeysMissing, MailhearthError, NotYet
 from mailhearth_core.keystore import KeyExposed, KeyStore
 from mailhearth_core.storage.doors import Database
 from mailhearth_core.storage.named import named
@@ -32,6 +32,7 @@ log = structlog.get_logger()
 LOCAL_GROUP = "local"
 """One worker group for all local pools, so that one worker process serves them."""
 DELETE_BATCH = 1_000
+MAX_VERSION = 2**31 - 1
 
 
 class LocalProvisioner:
@@ -189,7 +190,7 @@ class LocalProvisioner:
 
     def _carry_out(self, command: dict[str, Any]) -> str:
         workspace_id: UUID = command["workspace_id"]
-        payload: dict[str, Any] = command["payload"]
+        payload = _mapping(command["payload"])
         match command["kind"]:
             case "workspace.provision":
                 return "the workspace has its keys and its workers' login"
@@ -209,7 +210,7 @@ class LocalProvisioner:
         raise MailhearthError(f"The wish {command['kind']!r} is unknown to this version.")
 
     def _create_pool(self, workspace_id: UUID, payload: dict[str, Any]) -> str:
-        policy = Policy.parse(payload["policy"], sandbox=self._sandbox)
+        policy = Policy.parse(_mapping(payload["policy"]), sandbox=self._sandbox)
         try:
             with self._database.tx() as conn:
                 self._sql.create_pool(
@@ -233,7 +234,8 @@ class LocalProvisioner:
         return f"pool {payload['name']} created"
 
     def _set_pool(self, workspace_id: UUID, command: dict[str, Any]) -> str:
-        payload = command["payload"]
+        payload = _mapping(command["payload"])
+        changes = {key: str(value) for key, value in _mapping(payload["policy"]).items()}
         with self._database.tx() as conn:
             pool = self._sql.pool(conn, workspace_id=workspace_id, pool_id=command["subject_id"])
             if pool is None:
@@ -243,9 +245,7 @@ class LocalProvisioner:
                     f"The pool is managed by {pool['managed_by']}; it is read-only here.",
                     hint="Change it where it is declared.",
                 )
-            policy = apply(
-                Policy.from_json(pool["policy"]), payload["policy"], sandbox=self._sandbox
-            )
+            policy = apply(Policy.from_json(pool["policy"]), changes, sandbox=self._sandbox)
             generation = self._sql.set_pool(
                 conn,
                 workspace_id=workspace_id,
@@ -264,6 +264,8 @@ class LocalProvisioner:
         return f"generation {generation}"
 
     def _destroy_key(self, workspace_id: UUID, version: int) -> str:
+        if not 1 <= version <= MAX_VERSION:
+            raise InvalidValue("key version", version, f"a whole number from 1 to {MAX_VERSION}")
         with self._database.tx() as conn:
             allowed = self._sql.mark_key_destroyed(
                 conn, workspace_id=workspace_id, version=version, at=_machine()
@@ -300,6 +302,13 @@ class LocalProvisioner:
                 removed = self._sql.delete_workspace_batch(
                     conn, workspace_id=workspace_id, batch=DELETE_BATCH
                 )
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    """Raises TypeError when it is anything else: a payload is whatever somebody wrote."""
+    if not isinstance(value, dict):
+        raise TypeError(f"an object was expected, not {value!r}")
+    return value
 
 
 def _machine() -> datetime:

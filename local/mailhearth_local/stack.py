@@ -267,7 +267,7 @@ class Stack:
             self._roles = Roles(self._prefix(owner))
             passwords = {role: stored_secret(self.secrets / f"role-{role}") for role in LOGIN_ROLES}
             ensure_roles(owner, self._roles, passwords)
-            migrate(owner, self._roles, environment=wanted)
+            migrate(owner, self._roles)
             found = self._read_installation(owner)
             if explicit and found.environment != wanted:
                 found = _change_environment(owner, found, wanted)

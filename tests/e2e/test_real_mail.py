@@ -123,9 +123,9 @@ def post() -> Iterator[tuple[DovecotServer, PostfixServer]]:
     require_dovecot()
     require_postfix()
     dovecot = DovecotServer({person.address: person.password for person in PERSONS})
-    for digit in JUNK_RULE:
-        dovecot.junk_when(f'header :matches "message-id" "<{digit}*"')
     with dovecot, PostfixServer(dovecot, domains=DOMAINS) as postfix:
+        for digit in JUNK_RULE:
+            dovecot.junk_when(f'header :matches "message-id" "<{digit}*"')
         yield dovecot, postfix
 
 

@@ -31,6 +31,8 @@ from mailhearth_worker.scheduler.passes import Passes
 from mailhearth_worker.wakeups import Wish
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
+STEP = timedelta(minutes=5)
+"""How far apart two moments are at which the clock stops: what is due in between is done together."""
 
 
 class Bell:
@@ -161,8 +163,8 @@ class Engine:
             VERBS[wish.verb](self, wish)
         return len(wishes)
 
-    def run_until(self, end: datetime) -> None:
-        """Lets virtual time pass, from one thing that is due to the next."""
+    def run_until(self, end: datetime, *, step: timedelta = STEP) -> None:
+        """Lets virtual time pass, from one thing that is due to the next, in whole steps."""
         while True:
             self.settle_down()
             ahead = self.one(
@@ -175,7 +177,8 @@ class Engine:
                 self.set_clock(end)
                 self.settle_down()
                 return
-            self.set_clock(max(ahead, self.now) + timedelta(seconds=1))
+            ahead = max(ahead, self.now + timedelta(seconds=1))
+            self.set_clock(min(ahead + (MONDAY - ahead) % step, end))
 
 
 VERBS: dict[str, Callable[[Engine, Wish], object]] = {

@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from database import TestInstallation
 from psycopg.types.json import Jsonb
 
+from database import TestInstallation
 from mailhearth_core.storage.named import named
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import DictRow, dict_row
+from waiting import wait_for
 
 from mailhearth_local.embedded.process import command_line
 
@@ -47,7 +48,7 @@ class Up:
                 pytest.fail(f"up ended: {self.process.communicate()}")
             return self.pids().get("supervisor") == self.process.pid
 
-        until(ready, "run.json is written", 60)
+        wait_for(ready, 60)
 
     @property
     def run(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What the catalogue and real rows say about the wall between workspaces.
 
-`plant` puts a row of every kind into a workspace; `faults` lists what is wrong with the wall, table by
-table, so that one check serves the product's schema and a table that somebody forgot.
+`plant` puts a row of every kind into a workspace; `faults` lists what is wrong with the wall, table
+by table, so that one check serves the product's schema and a table that somebody forgot.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from database import TestInstallation
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from database import TestInstallation
 from mailhearth_core.storage.doors import Connection
 
 PLATFORM_TABLES = {
@@ -52,28 +52,31 @@ CREATE TEMP TABLE w ON COMMIT DROP AS SELECT current_setting('t.ws')::uuid AS ws
   current_setting('t.mb')::uuid AS mb, gen_random_uuid() AS pair, uuid7() AS inb, uuid7() AS outb,
   uuid7() AS person, '2026-03-02T09:00Z'::timestamptz AS at;
 INSERT INTO users (id, email, created_at) SELECT person, person || '@people.test', at FROM w;
-INSERT INTO memberships (workspace_id, user_id, role, created_at) SELECT ws, person, 'owner', at FROM w;
+INSERT INTO memberships (workspace_id, user_id, role, created_at)
+  SELECT ws, person, 'owner', at FROM w;
 INSERT INTO content_libraries (workspace_id, name, digest, source, created_at)
   SELECT ws, 'own', 'd', 's', at FROM w;
-INSERT INTO connection_attempts (workspace_id, mailbox_id, worker_group, settings, key_version, sealed,
-  created_at, expires_at) SELECT ws, mb, 'local', '{}', 1, '{}', at, 'infinity' FROM w;
+INSERT INTO connection_attempts (workspace_id, mailbox_id, worker_group, settings, key_version,
+  sealed, created_at, expires_at) SELECT ws, mb, 'local', '{}', 1, '{}', at, 'infinity' FROM w;
 INSERT INTO day_sizes SELECT ws, mb, '2026-03-02', 5, '{}', '[]', at FROM w;
 INSERT INTO controller_rows SELECT ws, mb, '2026-03-02', 'growing', 5, '{}', '[]' FROM w;
-INSERT INTO inbound (workspace_id, id, mailbox_id, day, pair_id, correlation_id, peer_ref, sender_address,
-  message_id, subject, seed, library, thread_id, turn, due_at)
-  SELECT ws, inb, mb, '2026-03-02', pair, uuid7(), 'p', 's@x.test', '<m@x>', 's', 1, 'builtin/1', uuid7(), 0, at
-  FROM w;
+INSERT INTO inbound (workspace_id, id, mailbox_id, day, pair_id, correlation_id, peer_ref,
+  sender_address, message_id, subject, seed, library, thread_id, turn, due_at)
+  SELECT ws, inb, mb, '2026-03-02', pair, uuid7(), 'p', 's@x.test', '<m@x>', 's', 1,
+    'builtin/1', uuid7(), 0, at FROM w;
 INSERT INTO outbound (workspace_id, id, mailbox_id, day, slot, due_at, reply_to_inbound)
   SELECT ws, outb, mb, '2026-03-02', 1, at, inb FROM w;
-INSERT INTO action (workspace_id, mailbox_id, kind, due_at, outbound_id) SELECT ws, mb, 'send', at, outb FROM w;
-INSERT INTO action (workspace_id, mailbox_id, kind, due_at, inbound_id) SELECT ws, mb, 'read', at, inb FROM w;
+INSERT INTO action (workspace_id, mailbox_id, kind, due_at, outbound_id)
+  SELECT ws, mb, 'send', at, outb FROM w;
+INSERT INTO action (workspace_id, mailbox_id, kind, due_at, inbound_id)
+  SELECT ws, mb, 'read', at, inb FROM w;
 INSERT INTO folder_states SELECT ws, mb, 'INBOX', 1, 1, NULL, at FROM w;
 INSERT INTO rollups SELECT ws, mb, '2026-03-02', 1, 1, 1, 0, 0, 0, 0, 0, 0, at FROM w;
 INSERT INTO domain_health (workspace_id, domain, next_check_at) SELECT ws, 'x.test', at FROM w;
 INSERT INTO domain_bounces (workspace_id, outbound_id, domain, status, at)
   SELECT ws, outb, 'x.test', '5.1.1', at FROM w;
-INSERT INTO key_versions SELECT ws, 1 + (SELECT count(*) FROM key_versions), 'destroyed', sha256('k'), 'f', at, at
-  FROM w;
+INSERT INTO key_versions
+  SELECT ws, 1 + (SELECT count(*) FROM key_versions), 'destroyed', sha256('k'), 'f', at, at FROM w;
 """
 
 
@@ -123,26 +126,28 @@ def _structure(installation: TestInstallation) -> Iterator[str]:
     for row in installation.rows(
         "SELECT i.indexrelid::regclass::text AS name, i.indrelid::regclass::text AS tab, "
         "ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = i.indrelid "
-        "AND a.attnum = ANY (i.indkey::int2[])) AS columns FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid "
+        "AND a.attnum = ANY (i.indkey::int2[])) AS columns "
+        "FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid "
         "WHERE i.indisunique AND c.relnamespace = 'mailhearth'::regnamespace"
     ):
-        if row["tab"] in tables and "workspace_id" not in row["columns"]:
-            if row["name"] not in SPANNING:
-                yield f"{row['tab']}: unique index {row['name']} spans workspaces"
+        walled = "workspace_id" in row["columns"] or row["name"] in SPANNING
+        if row["tab"] in tables and not walled:
+            yield f"{row['tab']}: unique index {row['name']} spans workspaces"
     for row in _foreign_keys(installation):
         pairs = list(zip(row["columns"], row["parents"], strict=True))
-        if row["tab"] in tables and row["parent"] in tables:
-            if ("workspace_id", "workspace_id") not in pairs:
-                yield f"{row['tab']}: foreign key {row['name']} sees through the wall"
+        inside = row["tab"] in tables and row["parent"] in tables
+        if inside and ("workspace_id", "workspace_id") not in pairs:
+            yield f"{row['tab']}: foreign key {row['name']} sees through the wall"
 
 
 def _foreign_keys(installation: TestInstallation) -> list[dict[str, Any]]:
     return installation.rows(
-        "SELECT k.conname AS name, k.conrelid::regclass::text AS tab, k.confrelid::regclass::text AS parent, "
-        "ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u(n, o) JOIN pg_attribute a "
-        "ON a.attrelid = k.conrelid AND a.attnum = u.n ORDER BY o) AS columns, "
-        "ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u(n, o) JOIN pg_attribute a "
-        "ON a.attrelid = k.confrelid AND a.attnum = u.n ORDER BY o) AS parents "
+        "SELECT k.conname AS name, k.conrelid::regclass::text AS tab, "
+        "k.confrelid::regclass::text AS parent, "
+        "ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u(n, o) "
+        "JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n ORDER BY o) AS columns, "
+        "ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u(n, o) "
+        "JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.n ORDER BY o) AS parents "
         "FROM pg_constraint k WHERE k.contype = 'f' AND k.connamespace = 'mailhearth'::regnamespace"
     )
 
@@ -175,9 +180,8 @@ def _behaviour(
     def tried(statement: sql.Composed, *parameters: Any) -> int | None:
         """Rows that a statement touched or returned; None when it was denied."""
         try:
-            with door(mine) as conn:
-                with rolled_back(conn):
-                    return conn.execute(statement, parameters).rowcount
+            with door(mine) as conn, rolled_back(conn):
+                return conn.execute(statement, parameters).rowcount
         except DENIED:
             return None
         except psycopg.IntegrityError:
@@ -214,7 +218,7 @@ def rolled_back(conn: Connection) -> Iterator[None]:
 def _references(
     installation: TestInstallation, table: str, mine: UUID, theirs: UUID
 ) -> Iterator[str]:
-    """Tries, past every policy, to let my row refer to theirs: the foreign key alone must refuse."""
+    """Tries, past every policy, to let my row refer to theirs: the foreign key must refuse."""
     tables = set(tenant_tables(installation))
     for key in _foreign_keys(installation):
         if key["tab"] != table or key["parent"] not in tables:
@@ -228,9 +232,10 @@ def _references(
             continue  # refers to the workspace itself
         ((column, parent),) = pairs
         statement = (
-            f"UPDATE {table} SET {column} = (SELECT p.{parent} FROM {key['parent']} p WHERE p.workspace_id = %s "
-            f"AND NOT EXISTS (SELECT 1 FROM {key['parent']} o WHERE o.workspace_id = %s "
-            f"AND o.{parent} = p.{parent}) LIMIT 1) WHERE workspace_id = %s AND {column} IS NOT NULL"
+            f"UPDATE {table} SET {column} = (SELECT p.{parent} FROM {key['parent']} p "
+            f"WHERE p.workspace_id = %s AND NOT EXISTS (SELECT 1 FROM {key['parent']} o "
+            f"WHERE o.workspace_id = %s AND o.{parent} = p.{parent}) LIMIT 1) "
+            f"WHERE workspace_id = %s AND {column} IS NOT NULL"
         )
         try:
             with installation.superuser() as conn, rolled_back(conn):

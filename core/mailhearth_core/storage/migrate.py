@@ -127,9 +127,10 @@ def _apply(owner_url: str, roles: Roles, known: list[Migration], new: set[str]) 
         for migration in known:
             path = Path(folder) / f"{migration.name}.sql"
             path.write_text(_with_record(migration, roles), encoding="utf-8")
-        backend = yoyo.get_backend(_yoyo_url(owner_url))
+        backend = yoyo.get_backend(_yoyo_url(owner_url))  # type: ignore[no-untyped-call]
         with backend.connection:
-            for step in yoyo.read_migrations(folder):
+            steps = yoyo.read_migrations(folder)  # type: ignore[no-untyped-call]
+            for step in steps:
                 if step.id not in new:
                     continue
                 try:

@@ -58,9 +58,9 @@ def python_strings() -> list[tuple[str, str]]:
     for source in SOURCES:
         for path in (ROOT / source).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    if STATEMENT.search(node.value):
-                        found.append((f"{path.relative_to(ROOT)}:{node.lineno}", node.value))
+                text = node.value if isinstance(node, ast.Constant) else None
+                if isinstance(text, str) and STATEMENT.search(text):
+                    found.append((f"{path.relative_to(ROOT)}:{node.lineno}", text))
     assert len(found) > 30
     return found
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from database import TestInstallation
 
+from database import TestInstallation
 from mailhearth_core.errors import Conflict, InvalidValue, MailhearthError
 from mailhearth_core.storage.clock import BusinessClock, business_now, to_business
 from mailhearth_core.storage.installation import (
@@ -101,7 +101,7 @@ def test_internaldate_converts_right_within_a_second_and_never_back(
 ) -> None:
     installation.enter_sandbox(60)
     truth: list[tuple[datetime, datetime]] = []
-    # Two minutes of ticks of 0.4 s, a stall of 10 s, a stop of an hour, made up in the stored epoch.
+    # Two minutes of ticks of 0.4 s, a stall of 10 s, a stop of an hour, made up as the epoch.
     machine = datetime.now(UTC) - timedelta(hours=1, minutes=3)
     business = monday_before(datetime.now(UTC))
     last_epoch = machine - timedelta(seconds=2)
@@ -161,7 +161,7 @@ def test_a_mailbox_beyond_this_machine_keeps_the_sandbox_out_and_the_other_way_r
     mailbox = installation.mailbox(
         workspace, pool, "a@one.test", imap="imap.one.test:993", tls="implicit"
     )
-    with pytest.raises(Conflict, match="mailboxes on imap.one.test") as caught:
+    with pytest.raises(Conflict, match=r"mailboxes on imap\.one\.test") as caught:
         enter_sandbox(installation.owner_url, 60)
     assert caught.value.code == "sandbox_refused"
     assert installation.rows("SELECT 1 FROM business_clock") == []

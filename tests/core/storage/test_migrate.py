@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from database import OWNER, Cluster, in_database
 from psycopg import sql
 
+from database import OWNER, Cluster, in_database
 from mailhearth_core.errors import InvalidValue, MailhearthError
 from mailhearth_core.secrets import Secret
 from mailhearth_core.storage import migrate as module
@@ -135,7 +135,7 @@ def test_a_failed_migration_leaves_nothing(
     known = migrations()
     broken = Migration("9000_break", "CREATE TABLE half (id int);\nSELECT nothing_of_that_name();")
     monkeypatch.setattr(module, "migrations", lambda: [*known, broken])
-    with pytest.raises(MailhearthError, match="9000_break failed.*nothing_of_that_name") as caught:
+    with pytest.raises(MailhearthError, match=r"9000_break failed.*nothing_of_that_name") as caught:
         migrate(empty, cluster.roles)
     assert caught.value.code == "migration_failed"
     with psycopg.connect(empty) as conn:
@@ -173,7 +173,7 @@ def test_an_old_server_is_told(
     cluster: Cluster, empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(roles_module, "MIN_SERVER_VERSION", 990000)
-    with pytest.raises(MailhearthError, match="is too old.*needs Postgres 16") as caught:
+    with pytest.raises(MailhearthError, match=r"is too old.*needs Postgres 16") as caught:
         ensure_roles(empty, cluster.roles, cluster.passwords)
     assert caught.value.code == "postgres_too_old"
 

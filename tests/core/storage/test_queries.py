@@ -8,9 +8,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from database import TestInstallation
 from psycopg.sql import SQL
 
+from database import TestInstallation
 from mailhearth_core.storage.doors import Connection
 from mailhearth_core.storage.named import named
 
@@ -22,7 +22,7 @@ def names(aggregate: str) -> list[str]:
 
 
 def explain(conn: Connection, aggregate: str, name: str) -> None:
-    """Plans a query with hardly a value; the executor looks at the login's rights before the first row."""
+    """Plans a query with hardly a value; the login's rights are looked at before the first row."""
     query = getattr(named(aggregate), name)
     asked = parameters(query.sql)
     empty = {key: 1 if (aggregate, key) == ("reports", "days") else None for key in asked}
@@ -57,6 +57,6 @@ def test_each_query_is_understood_and_allowed(
 
 def test_a_query_that_is_not_allowed_is_found(installation: TestInstallation) -> None:
     installation.workspace()
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        with installation.database("web").tx() as conn:
-            explain(conn, "worker", "save_folder_state")
+    denied = pytest.raises(psycopg.errors.InsufficientPrivilege)
+    with denied, installation.database("web").tx() as conn:
+        explain(conn, "worker", "save_folder_state")

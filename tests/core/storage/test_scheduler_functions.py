@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+
 from database import TestInstallation
 from messages import DAY, NOW, Messages
 
@@ -433,8 +434,8 @@ def test_demand_covers_every_verb(messages: Messages) -> None:
             "UPDATE key_versions SET state = 'retiring' WHERE workspace_id = %s", [messages.south]
         )
         conn.execute(
-            "INSERT INTO key_versions SELECT workspace_id, 2, 'active', public_key, 'f', created_at, "
-            "created_at FROM key_versions WHERE workspace_id = %s",
+            "INSERT INTO key_versions SELECT workspace_id, 2, 'active', public_key, 'f', "
+            "created_at, created_at FROM key_versions WHERE workspace_id = %s",
             [messages.south],
         )
     row = demand(messages)

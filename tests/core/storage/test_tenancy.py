@@ -8,11 +8,11 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from database import TestInstallation
-from tenancy import PLATFORM_TABLES, Door, faults, plant, tenant_tables
 
+from database import TestInstallation
 from mailhearth_core.storage.doors import Connection, Database
 from mailhearth_core.storage.roles import FAMILIES, LOGIN_ROLES
+from tenancy import PLATFORM_TABLES, Door, faults, plant, tenant_tables
 
 FAMILY_OF = {"sched": "planner", "carry": "carrier", "steward": "steward", "warden": "warden"}
 CALLERS = {

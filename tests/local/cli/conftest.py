@@ -80,7 +80,9 @@ class CommandLine:
         return answer.json()
 
     def add_mailbox(self, address: str, *words: str, stdin: bytes = b"letmein\n") -> Any:
-        """A mailbox on loopback servers that need not exist, with consent."""
+        """A mailbox on loopback servers that need not exist, with consent; in acme if not told."""
+        if "-w" not in words:
+            words = ("-w", "acme", "-p", "sales", *words)
         return self.ok(
             *("mailbox", "add", "--address", address, "--imap", "127.0.0.1:1"),
             *("--smtp", "127.0.0.1:2", "--tls", "none", "--password-stdin", "--consent", *words),
@@ -154,12 +156,32 @@ def post(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post]:
     try:
         info = sandbox.ensure_started()
         servers = (
-            *("--imap", f"localhost:{info.imap_port}", "--smtp", f"localhost:{info.smtps_port}"),
+            *("--imap", f"127.0.0.1:{info.imap_port}", "--smtp", f"127.0.0.1:{info.smtps_port}"),
             *("--tls", "implicit", "--ca", info.ca_file),
         )
         yield Post(servers, users)
     finally:
         sandbox.stop()
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path, post: Post) -> Path:
+    """A folder on which nothing runs, with a mailbox that works and one whose password is wrong."""
+    services = Services(folder)
+    try:
+        services.start()
+        line = CommandLine(folder)
+        line.ok("workspace", "create", "acme")
+        line.ok("pool", "create", "sales")
+        for user, secret in ((post.users[0], post.users[0].password.reveal()), (post.users[1], "no")):
+            line.ok(
+                *("mailbox", "add", "--address", user.address, *post.servers),
+                *("--password-stdin", "--consent"),
+                stdin=f"{secret}\n".encode(),
+            )
+    finally:
+        services.stop()
+    return folder
 
 
 @pytest.fixture
@@ -175,3 +197,9 @@ def at_terminal(
 
     yield answer
     cli.terminal = False
+
+
+@pytest.fixture(scope="session")
+def command_line() -> type[CommandLine]:
+    """Makes a command line on a folder."""
+    return CommandLine

@@ -10,7 +10,8 @@ import pytest
 
 Cli = Any  # tests/local/cli/conftest.py: CommandLine
 Post = Any
-SERVERS = ("--imap", "127.0.0.1:1", "--smtp", "127.0.0.1:2", "--tls", "none")
+PLACE = ("-w", "acme", "-p", "sales")
+SERVERS = ("--imap", "127.0.0.1:1", "--smtp", "127.0.0.1:2", "--tls", "none", *PLACE)
 HEADER = "address,imap,smtp,username,password,tls,consent"
 
 
@@ -131,7 +132,7 @@ def test_import_takes_a_csv_row_by_row_with_a_report(cli: Cli, tmp_path: Path) -
     ]
     file = tmp_path / "team.csv"
     file.write_text("\ufeff" + "\r\n".join(lines) + "\r\n", "utf-8")
-    answer = cli("mailbox", "import", str(file), "-w", "acme", "-p", "sales", "--json")
+    answer = cli("mailbox", "import", str(file), *PLACE, "--json")
     assert answer.code == 1
     report = answer.json()
     assert (report["added"], report["refused"]) == (2, 5)
@@ -148,13 +149,13 @@ def test_import_takes_a_csv_row_by_row_with_a_report(cli: Cli, tmp_path: Path) -
         "three@csv.test",
     }
     assert cli.ok("mailbox", "show", "three@csv.test")["consent"] == "none"
-    text = cli("mailbox", "import", str(file)).out
+    text = cli("mailbox", "import", str(file), *PLACE).out
     assert "refused: one@csv.test is in this workspace already." in text
     assert text.splitlines()[-1] == "0 added, 7 refused."
 
 
 def test_import_by_columns_goes_where_each_row_says(cli: Cli, tmp_path: Path) -> None:
-    cli.ok("pool", "create", "support")
+    cli.ok("pool", "create", "support", "-w", "acme")
     file = tmp_path / "team.csv"
     file.write_text(
         "address,imap,smtp,username,password,tls,workspace,pool\n"
@@ -162,7 +163,7 @@ def test_import_by_columns_goes_where_each_row_says(cli: Cli, tmp_path: Path) ->
         "col2@csv.test,127.0.0.1:1,127.0.0.1:2,u,p,none,acme,\n"
         "col3@csv.test,127.0.0.1:1,127.0.0.1:2,u,p,none,nowhere,sales\n"
     )
-    report = cli("mailbox", "import", str(file), "-p", "sales", "--consent", "--json").json()
+    report = cli("mailbox", "import", str(file), *PLACE, "--consent", "--json").json()
     assert [line["added"] for line in report["rows"]] == [True, True, False]
     assert report["rows"][2]["code"] == "not_found"
     assert cli.ok("mailbox", "show", "col1@csv.test")["pool"] == "support"
@@ -184,7 +185,7 @@ def test_a_file_that_is_no_import_is_refused_whole(
 ) -> None:
     file = tmp_path / "x.csv"
     file.write_bytes(content)
-    answer = cli("mailbox", "import", str(file), "-w", "acme", "-p", "sales")
+    answer = cli("mailbox", "import", str(file), *PLACE)
     assert answer.code == 1
     assert told in answer.err
 

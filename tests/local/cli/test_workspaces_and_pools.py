@@ -50,31 +50,31 @@ def test_a_workspace_is_made_listed_shown_and_deleted(cli: Cli, folder: Path) ->
     ],
 )
 def test_a_wrong_value_is_refused_in_one_line(cli: Cli, words: tuple[str, ...], told: str) -> None:
-    answer = cli(*words)
+    answer = cli(*words, *(() if words[0] == "workspace" or "-w" in words else ("-w", "acme")))
     assert answer.code == 1
     assert answer.err.startswith(f"error: {told}") or told in answer.err.splitlines()[0]
     assert answer.out == ""
 
 
 def test_a_policy_out_of_bounds_is_refused_whole(cli: Cli) -> None:
-    before = cli.ok("pool", "show", "sales")
-    answer = cli("pool", "set", "sales", "step=2", "cap=0", "capp=9", "weekdays=mon-fry")
+    before = cli.ok("pool", "show", "sales", "-w", "acme")
+    answer = cli("pool", "set", "sales", "-w", "acme", "step=2", "cap=0", "capp=9", "weekdays=mon-fry")
     assert answer.code == 1
     for told in ("cap: 0", "capp: '9'", "did you mean cap", "weekdays", "Nothing was changed."):
         assert told in answer.err
     assert "step: " not in answer.err
-    assert cli.ok("pool", "show", "sales") == before
+    assert cli.ok("pool", "show", "sales", "-w", "acme") == before
 
 
 def test_pool_set_changes_policy_and_scope_and_says_what_changed(cli: Cli) -> None:
-    cli.ok("pool", "create", "tuned", "mode=conservative", "weekdays=mon-sat")
-    shown = cli.ok("pool", "set", "tuned", "cap=12", "step=2", "peering_scope=workspace")
+    cli.ok("pool", "create", "tuned", "-w", "acme", "mode=conservative", "weekdays=mon-sat")
+    shown = cli.ok("pool", "set", "tuned", "-w", "acme", "cap=12", "step=2", "peering_scope=workspace")
     assert set(shown["changed"]) == {"mode", "step", "cap", "peering_scope"}
     assert shown["policy"]["cap"] == 12
     assert shown["policy"]["weekdays"] == ["mon", "tue", "wed", "thu", "fri", "sat"]
     assert shown["peering_scope"] == "workspace"
     assert shown["generation"] == 2
-    text = cli("pool", "set", "tuned", "cap=13").out
+    text = cli("pool", "set", "tuned", "-w", "acme", "cap=13").out
     assert "cap 12 -> 13" in text
 
 
@@ -134,6 +134,25 @@ def test_keys_are_rotated_listed_and_destroyed_when_nothing_needs_them(cli: Cli)
     assert cli.ok("keys", "list", "-w", "keyed")[0]["state"] == "destroyed"
 
 
+def own_library() -> str:
+    """Ten openings about the garden, with enough words to vary them."""
+    plants = "roses beans ferns lilies herbs leeks plums pears figs kale".split()
+    openings = [
+        f"Have you {{seen|noticed}} how the {plant} by {{thing}} {{did|fared}} {{lately|this week}}?"
+        for plant in plants
+    ]
+    things = "gate wall pond shed fence path bench tree well arch porch barn".split()
+    return "\n".join(
+        [
+            *("[words thing]", *(f"the {thing}" for thing in things), ""),
+            *("[greetings plain]", "Hello {recipient},", "", "[sign-offs plain]", "{sender}", ""),
+            *("[thread]", "tone: plain", "subject: The garden"),
+            *("opening:", "\nor:\n".join(openings)),
+            *("reply:", "They did well, better than I thought.", ""),
+        ]
+    )
+
+
 def test_content_is_checked_whole_and_then_listed(cli: Cli, tmp_path: Path) -> None:
     bad = tmp_path / "bad.txt"
     bad.write_text("[thread]\nsubject: see https://example.com\nopening: Hello\n")
@@ -145,12 +164,8 @@ def test_content_is_checked_whole_and_then_listed(cli: Cli, tmp_path: Path) -> N
     assert "UTF-8" in cli("content", "add", str(bad), "-w", "acme").err
     assert cli.ok("content", "list", "-w", "acme") == []
 
-    import mailhearth_core.content as content
-
-    data = Path(content.__file__).parent / "data"
-    source = "\n".join(file.read_text() for file in sorted(data.glob("*.txt")))
     good = tmp_path / "good.txt"
-    good.write_text(source)
+    good.write_text(own_library())
     added = cli.ok("content", "add", str(good), "-w", "acme", "--name", "ours")
     assert added["version"] == f"own/{added['id']}"
     assert [row["name"] for row in cli.ok("content", "list", "-w", "acme")] == ["ours"]

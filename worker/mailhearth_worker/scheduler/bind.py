@@ -42,7 +42,12 @@ def bind(conn: Connection, now: datetime) -> int:
         Snapshot(
             peers=tuple(peer_of(row) for row in SQL.peering_snapshot(conn, now=now)),
             slots=tuple(
-                Slot(row["workspace_id"], row["mailbox_id"], row["outbound_id"], row["due_at"])
+                Slot(
+                    row["workspace_id"],
+                    row["mailbox_id"],
+                    row["outbound_id"],
+                    max(row["due_at"], now),  # an overdue one is sent now: gap and room hold then
+                )
                 for row in slots.values()
             ),
             wishes=tuple(

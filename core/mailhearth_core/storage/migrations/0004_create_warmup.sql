@@ -69,6 +69,8 @@ CREATE INDEX outbound_pair_lookup ON outbound (pair_id) WHERE pair_id IS NOT NUL
 CREATE INDEX outbound_open ON outbound (workspace_id, mailbox_id, due_at)
   WHERE state IN ('planned', 'bound', 'sending', 'uncertain');
 CREATE INDEX outbound_uncertain ON outbound (sending_at) WHERE state = 'uncertain';
+CREATE INDEX outbound_unanswered ON outbound (workspace_id, mailbox_id, sending_at)
+  WHERE state IN ('sent', 'uncertain') AND placement IS NULL;
 CREATE INDEX outbound_cohort ON outbound (day);
 CREATE INDEX outbound_reply_to ON outbound (workspace_id, reply_to_inbound) WHERE reply_to_inbound IS NOT NULL;
 CREATE INDEX outbound_message_id ON outbound (workspace_id, message_id) WHERE message_id IS NOT NULL;

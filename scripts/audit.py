@@ -1,7 +1,8 @@
 """Looks the locked dependencies up in the public vulnerability database; writes their SBOM.
 
 Exit codes: 0 nothing known, 1 vulnerabilities found, 2 the audit itself failed, 3 the database is
-out of reach. The SBOM (`sbom.cdx.json`) is written in every case.
+out of reach; make turns each into its own 2 and prints the number. The SBOM (`sbom.cdx.json`) is
+written in every case.
 """
 
 from __future__ import annotations

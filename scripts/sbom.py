@@ -68,15 +68,14 @@ def _component(name: str, version: str, shipped: bool) -> Component:
 def _licenses(metadata: PackageMetadata) -> list[License]:
     """The SPDX expression where one is given, else the first line of the old free-text field."""
     factory = LicenseFactory()
-    expression = metadata.get("License-Expression")
-    if expression:
-        return [factory.make_from_string(expression)]
+    if "License-Expression" in metadata:
+        return [factory.make_from_string(metadata["License-Expression"])]
     classified = [
         value.rpartition(" :: ")[2]
         for value in metadata.get_all("Classifier", [])
         if value.startswith("License :: OSI Approved :: ")
     ]
-    text = (metadata.get("License") or "").strip().partition("\n")[0].lstrip("# ")
+    text = next(iter(metadata.get_all("License", [])), "").strip().partition("\n")[0].lstrip("# ")
     return [factory.make_from_string(word) for word in ([text] if text else classified[:1])]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,9 +25,9 @@ EXPECTED = "import pytest\n@pytest.mark.xfail(strict=True)\ndef test_a(): assert
 
 def run(folder: Path, suite: str, switch: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_suite.py").write_text(suite)
-    (folder / "pytest.ini").write_text(
-        f"[pytest]\naddopts = -p noskips\npythonpath = {Path(noskips.__file__).parent}\n"
-    )
+    (folder / "plugins").mkdir(exist_ok=True)
+    shutil.copy(noskips.__file__, folder / "plugins")
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = -p noskips\npythonpath = plugins\n")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "MAILH"))}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"],

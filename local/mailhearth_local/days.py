@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from mailhearth_core.errors import MailhearthError
+from mailhearth_core.errors import MailhearthError, ServiceUnavailable
 from mailhearth_core.storage.clock import business_now
 from mailhearth_core.storage.doors import Connection, Database, one
 from mailhearth_local import report
@@ -32,7 +32,8 @@ WHERE (due_at >= %(start)s OR sent_at >= %(start)s) AND due_at < %(end)s
            AND coalesce(sent_at, due_at) > %(now)s - %(old)s))
 """
 _CENSUS = """
-SELECT count(*) FILTER (WHERE state IN ('waiting', 'pending', 'leased')) AS open,
+SELECT count(*) AS planned,
+  count(*) FILTER (WHERE state IN ('waiting', 'pending', 'leased')) AS open,
   count(*) FILTER (WHERE state NOT IN ('waiting', 'pending', 'leased', 'done')) AS failed
 FROM admin.actions WHERE kind = 'census' AND due_at >= %s
 """
@@ -134,8 +135,17 @@ class DaysRun:
         if now - self._looked < LOOK_SECONDS:
             return None
         self._looked = now
-        with self._database().tx() as conn:
-            return self._look(conn)
+        try:
+            with self._database().tx() as conn:
+                return self._look(conn)
+        except ServiceUnavailable as error:
+            if time.monotonic() - self._moved > self._stuck_seconds:
+                raise MailhearthError(
+                    f"The run is stuck for {self._stuck_seconds:.0f} s: {error.message}",
+                    hint="See log/supervisor.log in the data folder.",
+                    code="stuck",
+                ) from error
+            raise
 
     def close(self) -> None:
         pass
@@ -155,7 +165,9 @@ class DaysRun:
         mark: object = business
         if self._phase is Phase.SCANNING:
             census = one(conn.execute(_CENSUS, (self._census_at,)).fetchone())
-            if census["open"] == 0:
+            if census["planned"] == 0:  # the plan was rolled back: the database broke off
+                self._phase = Phase.LOOKING
+            elif census["open"] == 0:
                 return self._finish(conn, census["failed"])
             mark = (business, census["open"])
         self._watch_for_standstill(conn, mark, business)

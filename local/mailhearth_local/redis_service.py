@@ -70,10 +70,15 @@ class RedisService:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may have been wiped
         self._valkey.ensure_started()
         self.admin_url = self._valkey.admin_url
-        self.scheduler_url = self._valkey.set_user(
-            SCHEDULER, self._password(SCHEDULER), SCHEDULER_RULES
-        )
-        self.worker_url = self._valkey.set_user(WORKER, self._password(WORKER), worker_rules())
+        try:
+            self.scheduler_url = self._valkey.set_user(
+                SCHEDULER, self._password(SCHEDULER), SCHEDULER_RULES
+            )
+            self.worker_url = self._valkey.set_user(WORKER, self._password(WORKER), worker_rules())
+        except redis.RedisError as error:  # it died meanwhile
+            raise ServiceUnavailable(
+                f"The embedded Valkey broke off ({type(error).__name__})."
+            ) from error
 
     def stop(self) -> None:
         if self._valkey is not None:

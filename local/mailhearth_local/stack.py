@@ -258,7 +258,12 @@ class Stack:
         if self.postgres is None:
             return self.settings.database_url.reveal()
         self.postgres.ensure_started()
-        return self.postgres.provision(OWNER, DATABASE).reveal()
+        try:
+            return self.postgres.provision(OWNER, DATABASE).reveal()
+        except psycopg.OperationalError as error:  # it died meanwhile
+            raise ServiceUnavailable(
+                f"The embedded Postgres broke off ({type(error).__name__})."
+            ) from error
 
     def _prepare_database(self, owner: str) -> None:
         explicit = "MAILHEARTH_ENVIRONMENT" in self.environ
@@ -353,7 +358,7 @@ def attach(data: Path, environ: Mapping[str, str], *, redis: bool = False) -> It
     """
     stack = Stack(data, environ)
     lock = FolderLock(stack.data)
-    run = _run_or_lock(stack, lock)
+    run = run_or_lock(stack, lock)
     if run is not None:
         cli = Database(run.database_url, name="mailhearth-cli")
         try:
@@ -442,7 +447,7 @@ def _common(environ: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": os.defpath, "PYTHONUTF8": "1", "MALLOC_ARENA_MAX": "2", **passed}
 
 
-def _run_or_lock(stack: Stack, lock: FolderLock) -> RunFile | None:
+def run_or_lock(stack: Stack, lock: FolderLock) -> RunFile | None:
     """The `up` that runs, or None with the folder's lock held. Another command is waited for."""
     stack.make_folder()
     deadline = time.monotonic() + LOCK_SECONDS

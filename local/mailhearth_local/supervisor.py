@@ -34,7 +34,7 @@ from mailhearth_local.runfile import SUPERVISOR, RunFile, remove_run, write_run
 from mailhearth_local.sandbox.accounts import USERS_FILE
 from mailhearth_local.sandbox.demo import ensure_demo_users
 from mailhearth_local.sandbox.service import MailSandbox
-from mailhearth_local.stack import Stack, refuse_in_production
+from mailhearth_local.stack import Stack, refuse_in_production, run_or_lock
 
 log = structlog.get_logger()
 
@@ -122,26 +122,27 @@ class Supervisor:
         self._children = self._make_children(commands)
         self._reconciler = Reconciler(lambda: self._stack.urls.operator, self._stack.provisioner)
 
-    def run(self, watch: MakeWatcher | None = None) -> int:
-        """Returns the exit code: 0 after a signal, else the watcher's.
+    def run(self, watch: MakeWatcher | None = None, *, interrupted: int = 0) -> int:
+        """Returns the exit code: `interrupted` after a signal, else the watcher's.
 
         Raises:
             FolderBusy: another process serves this folder.
             MailhearthError: something could not be started, or the run was refused.
         """
         self._refuse_early()
-        self._stack.make_folder()
-        self._lock.acquire()
+        if run_or_lock(self._stack, self._lock) is not None:
+            self._lock.acquire()  # raises, as the other one holds it
         try:
             with self._logging(), self._signals():
                 try:
                     self._start(watch)
-                    return self._loop()
+                    code = self._loop()
                 except KeyboardInterrupt:  # a signal while starting
-                    return 0
+                    code = None
                 finally:
                     self._asked_to_stop.set()
                     self._stop()
+            return interrupted if code is None else code
         finally:
             self._lock.release()
 
@@ -239,7 +240,8 @@ class Supervisor:
 
     # -- the long middle --------------------------------------------------------------------
 
-    def _loop(self) -> int:
+    def _loop(self) -> int | None:
+        """The watcher's exit code; None after a signal."""
         while not self._asked_to_stop.wait(LOOK_SECONDS):
             self._heal()
             if self._watcher is None:
@@ -251,7 +253,7 @@ class Supervisor:
                 continue
             if code is not None:
                 return code
-        return 0
+        return None
 
     def _heal(self) -> None:
         if time.monotonic() < self._heal_not_before:

@@ -7,22 +7,31 @@ wake-ups are handed over in memory (what travels through Redis has tests of its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import sqlite3
+import ssl
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import psycopg
+from imapclient import IMAPClient
 from prometheus_client import CollectorRegistry
 from psycopg.rows import DictRow, dict_row
 
-from database import TestInstallation
+from database import ACTOR, TestInstallation
 from mailhearth_core.metrics import Metrics
 from mailhearth_core.settings import SchedulerSettings, WorkerSettings
+from mailhearth_core.verbs import mailboxes
 from mailhearth_local.sandbox.accounts import DemoUser
 from mailhearth_local.sandbox.demo import ensure_demo_users
+from mailhearth_local.sandbox.scan import placements
 from mailhearth_local.sandbox.service import MailSandbox
+from mailhearth_local.sandbox.store import STORE_FILE
 from mailhearth_worker.attempts import test_connection as try_connection
 from mailhearth_worker.credentials import reseal
 from mailhearth_worker.drain import drain
@@ -50,6 +59,16 @@ class Bell:
 
     def is_empty_handed(self, groups: Iterable[str]) -> bool:
         return False
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A message in a folder of the sandbox."""
+
+    folder: str
+    flags: str
+    message_id: str
+    raw: bytes
 
 
 class Engine:
@@ -127,6 +146,52 @@ class Engine:
             }
             | values,
         )
+
+    def row(self, workspace: UUID, mailbox_id: UUID) -> dict[str, Any]:
+        """The mailbox as the verbs take it."""
+        found = mailboxes.listing(self.installation.door, workspace)
+        return next(row for row in found if row["id"] == mailbox_id)
+
+    def pause(self, workspace: UUID, mailbox_id: UUID) -> None:
+        row = self.row(workspace, mailbox_id)
+        mailboxes.set_state(self.installation.door, workspace, row, "paused", ACTOR)
+
+    def consent(self, workspace: UUID, mailbox_id: UUID, scope: str) -> None:
+        row = self.row(workspace, mailbox_id)
+        mailboxes.consent(self.installation.door, workspace, row, scope, ACTOR)
+
+    # -- what the mail servers hold ---------------------------------------------------------
+
+    def user(self, address: str) -> DemoUser:
+        return next(user for user in self.users if user.address == address)
+
+    def mail(self, address: str) -> list[Mail]:
+        """All messages of a mailbox, as they lie in the sandbox's store."""
+        with closing(sqlite3.connect(self.post / STORE_FILE, timeout=10)) as db:
+            found = db.execute(
+                "SELECT folder.name, message.flags, content.message_id, content.raw FROM message "
+                "JOIN folder ON folder.id = message.folder_id "
+                "JOIN content ON content.id = message.content_id WHERE folder.address = ? "
+                "ORDER BY folder.id, message.uid",
+                [address],
+            )
+            return [Mail(folder, flags, id_, bytes(raw)) for folder, flags, id_, raw in found]
+
+    def arrivals(self) -> Counter[str]:
+        """How often each Message-ID was ever delivered."""
+        return Counter(message_id for _, _, message_id, _ in placements(self.post))
+
+    @contextmanager
+    def imap(self, address: str) -> Iterator[IMAPClient]:
+        """The owner's own mail client."""
+        context = ssl.create_default_context(cafile=self.info.ca_file)
+        with IMAPClient("127.0.0.1", self.info.imap_port, ssl=True, ssl_context=context) as client:
+            client.login(address, self.user(address).password.reveal())
+            yield client
+
+    def append(self, address: str, folder: str, raw: bytes, flags: Sequence[str] = ()) -> None:
+        with self.imap(address) as client:
+            client.append(folder, raw, flags)
 
     # -- time -------------------------------------------------------------------------------
 

@@ -13,9 +13,10 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import DictRow, dict_row
-from waiting import wait_for
 
 from mailhearth_local.embedded.process import command_line
+from waiting import wait_for
+
 
 class Up:
     """One `mailhearth up`."""
@@ -30,8 +31,10 @@ class Up:
 
     def start(self, *options: str, ready: bool = True) -> Up:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from mailhearth_local.cli import main; main()"]
-            + ["up", "--data", str(self.data), *options],
+            [
+                *(sys.executable, "-c", "from mailhearth_local.cli import main; main()"),
+                *("up", "--data", str(self.data), *options),
+            ],
             env=self.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -21,6 +21,7 @@ def count(work: Work, action: Action) -> None:
     copies: Counter[str] = Counter()
     names = (folders.inbox, folders.junk, *folders.others, folders.trash)
     for folder in dict.fromkeys(name for name in names if name):
+        work.keep()
         status = session.examine(folder)
         first = 1
         while first < status.uidnext:

@@ -48,7 +48,8 @@ def compose(work: Work, conn: Connection, out: dict[str, Any]) -> bytes:
 
 def turns_left(work: Work, conn: Connection, row: dict[str, Any]) -> int:
     """How many messages of the conversation follow this one."""
-    return max(0, thread_of(work, conn, row).turns - row["turn"] - 1)
+    turn: int = row["turn"]
+    return max(0, thread_of(work, conn, row).turns - turn - 1)
 
 
 def thread_of(work: Work, conn: Connection, row: dict[str, Any]) -> Thread:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import structlog
+
+from mailhearth_core.errors import KeysMissing
 from mailhearth_core.keystore import KeyReader
 from mailhearth_core.mail.model import FailureKind, Login, MailError, Stage
 from mailhearth_core.sealing import Binding, SealBroken, open_sealed, seal
@@ -14,6 +18,7 @@ from mailhearth_core.storage.doors import Connection, Database
 from mailhearth_core.storage.named import named
 from mailhearth_core.verbs.mailboxes import destinations
 
+log = structlog.get_logger()
 SQL = named("worker")
 RESEAL_BATCH = 50
 
@@ -80,18 +85,25 @@ def reseal(door: Database, keys: KeyReader, workspace_id: UUID) -> int:
     """Seals credentials of older key versions to the active one; the number done.
 
     Small transactions; each write compares the record's generation, so a credential that was typed
-    anew meanwhile stays as it is.
+    anew meanwhile stays as it is. One that does not open is passed over.
     """
     done = 0
+    mailbox_id, field = UUID(int=0), ""
     while True:
         with door.tx() as conn:
-            stale = list(SQL.stale_seals(conn, workspace_id=workspace_id, batch=RESEAL_BATCH))
+            stale = list(
+                SQL.stale_seals(
+                    conn,
+                    workspace_id=workspace_id,
+                    after_mailbox=mailbox_id,
+                    after_field=field,
+                    batch=RESEAL_BATCH,
+                )
+            )
             if not stale:
                 return done
-            written = sum(_reseal_one(conn, keys, workspace_id, record) for record in stale)
-            done += written
-        if written == 0:
-            return done
+            done += sum(_reseal_one(conn, keys, workspace_id, record) for record in stale)
+        mailbox_id, field = stale[-1]["mailbox_id"], stale[-1]["field"]
 
 
 def _reseal_one(
@@ -103,15 +115,19 @@ def _reseal_one(
     if row is None or active is None:
         return 0
     field, version = record["field"], record["key_version"]
-    secret = open_field(
-        keys,
-        workspace_id,
-        row,
-        field,
-        version,
-        versions[version]["fingerprint"],
-        record["sealed"],
-    )
+    try:
+        secret = open_field(
+            keys,
+            workspace_id,
+            row,
+            field,
+            version,
+            versions[version]["fingerprint"],
+            record["sealed"],
+        )
+    except (SealBroken, KeysMissing) as error:
+        log.warning("not_resealed", mailbox_id=str(row["id"]), field=field, code=error.code)
+        return 0
     binding = Binding(workspace_id, row["id"], field, active["version"], destinations(row)[field])
     return int(
         SQL.reseal(
@@ -122,6 +138,7 @@ def _reseal_one(
             sealed=seal(active["public_key"], binding, secret),
             key_version=active["version"],
             generation=record["generation"],
+            now=datetime.now(UTC),
         )
     )
 

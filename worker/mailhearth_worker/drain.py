@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import structlog
 
-from mailhearth_core.errors import KeysMissing, NotFound, ServiceUnavailable
+from mailhearth_core.errors import KeysMissing, MailhearthError, ServiceUnavailable
 from mailhearth_core.logs import bound
 from mailhearth_core.mail.model import MailError
 from mailhearth_core.storage.clock import business_now
@@ -49,7 +50,7 @@ def drain(runtime: Runtime, workspace_id: UUID, mailbox_id: UUID) -> None:
     keys = {"workspace_id": workspace_id, "mailbox_id": mailbox_id}
     with door.tx() as conn:
         row = SQL.mailbox(conn, **keys)
-        lease = row and SQL.take_lease(
+        lease = _may_sign_in(row) and SQL.take_lease(
             conn, **keys, owner=runtime.settings.name, seconds=runtime.settings.lease_seconds
         )
     if not lease:
@@ -70,6 +71,16 @@ def drain(runtime: Runtime, workspace_id: UUID, mailbox_id: UUID) -> None:
             _release(work, tries_s=RELEASE_S)
 
 
+def _may_sign_in(row: dict[str, Any] | None) -> bool:
+    """Without consent a mailbox is off; what is still due in it is the scheduler's to cancel."""
+    return (
+        row is not None
+        and row["consent"] != "none"
+        and row["state"] != "removed"
+        and row["workspace_state"] == "active"
+    )
+
+
 def _release(work: Work, *, tries_s: float) -> None:
     """Frees the mailbox; a database that stays away lets the lease run out by itself."""
     end = time.monotonic() + tries_s
@@ -87,6 +98,8 @@ def _release(work: Work, *, tries_s: float) -> None:
 
 def _slice(work: Work) -> None:
     """Claims and does one action after another until nothing is due, or the slice is over."""
+    if work.row["auth_failures"] >= work.policy.exclude_after_failures:
+        failures.put_off_excluded(work)
     end = time.monotonic() + work.runtime.settings.slice_seconds
     while time.monotonic() < end and not work.runtime.stopping():
         with work.tx() as conn:
@@ -104,9 +117,12 @@ def _slice(work: Work) -> None:
         except MailError as error:
             if failures.record(work, action, error):
                 return
-        except (KeysMissing, NotFound) as error:
+        except KeysMissing as error:
             failures.put_off(work, action, error)
             return
+        except (LeaseLost, ServiceUnavailable):
+            raise
+        except MailhearthError as error:
+            failures.put_back(work, action, error)
         log.debug("action", kind=action.kind, seconds=round(time.monotonic() - started, 3))
-        if time.monotonic() - started > 1:
-            work.renew()
+        work.keep()

@@ -38,12 +38,18 @@ def rescue(work: Work, action: Action) -> None:
     session = work.reader()
     folders = session.folders()
     place = locate(session, row, folders.junk) if folders.junk else None
-    if place is None:
+    # A try before this one may have moved it and lost its lease before it could say so.
+    now_at = locate(session, row, folders.inbox) if action.attempt > 1 else None
+    if place is None and now_at is None:
         _end(work, action, "skipped", "it is no longer in junk")
         return
-    session.select(place.folder)
-    session.move(place.uids, folders.inbox)
-    now_at = locate(session, row, folders.inbox)
+    if place is not None:
+        session.select(place.folder)
+        if now_at is None:
+            session.move(place.uids, folders.inbox)
+        else:
+            session.expunge(place.folder, place.uids)
+        now_at = locate(session, row, folders.inbox)
     with work.tx() as conn:
         if now_at is None:
             work.finish(conn, action, "failed", "moved, but not found in the inbox afterwards")
@@ -135,10 +141,12 @@ def everywhere(session: ImapSession, row: dict[str, Any]) -> list[Place]:
 
 
 def locate(session: ImapSession, row: dict[str, Any], folder: str) -> Place | None:
-    """The message in one folder, by Message-ID."""
+    """The message in one folder, by Message-ID and sender: a forged one is somebody else's mail."""
     status = session.examine(folder)
     uids = session.find_message_id(folder, row["observed_message_id"] or row["message_id"])
-    return Place(folder, status.uidvalidity, uids) if uids else None
+    found = session.headers(uids=uids) if uids else []
+    ours = [header.uid for header in found if header.from_address == row["sender_address"]]
+    return Place(folder, status.uidvalidity, ours) if ours else None
 
 
 def _row(work: Work, action: Action) -> dict[str, Any]:

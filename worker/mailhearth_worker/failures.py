@@ -19,8 +19,6 @@ BACK_OFF = tuple(timedelta(minutes=m) for m in (1, 5, 15, 60))
 """Between tries of one action, business time; the last one repeats."""
 AUTH_BACK_OFF = tuple(timedelta(minutes=m) for m in (15, 60, 240, 720))
 """Between sign-ins of a mailbox whose credential is refused."""
-FAR = timedelta(days=3650)
-"""No sign-in is tried any more: reconnecting the mailbox asks for one."""
 NOT_YET = timedelta(minutes=5)
 """Until a worker looks again for what it lacks itself (a key that is not mounted yet)."""
 _BEFORE_THE_MAILBOX = {"resolve", "connect", "tls", "greeting", "login"}
@@ -57,11 +55,7 @@ def record(work: Work, action: Action, error: MailError) -> bool:
                 now=now,
             )
             strikes = struck["auth_failures"]
-            delay = (
-                FAR
-                if strikes >= work.policy.exclude_after_failures
-                else AUTH_BACK_OFF[min(strikes, len(AUTH_BACK_OFF)) - 1]
-            )
+            delay = AUTH_BACK_OFF[min(strikes, len(AUTH_BACK_OFF)) - 1]
             work.postpone(conn, action, delay, error.message)
             SQL.put_off_actions(conn, **work.keys, due_at=now + delay, reason=error.message)
             return True
@@ -78,8 +72,28 @@ def record(work: Work, action: Action, error: MailError) -> bool:
         return error.kind is not FailureKind.PERMANENT
 
 
+def put_off_excluded(work: Work) -> None:
+    """No sign-in is tried after the last strike, until the mailbox is connected again."""
+    with work.tx() as conn:
+        later = business_now(conn) + AUTH_BACK_OFF[-1]
+        SQL.put_off_actions(
+            conn, **work.keys, due_at=later, reason="the mailbox must be connected again"
+        )
+
+
+def put_back(work: Work, action: Action, error: MailhearthError) -> None:
+    """Gives back one action that cannot be done as things are (its library is gone, say)."""
+    work.runtime.metrics.failure(error, action.kind)
+    log.warning("not_possible_now", action=action.kind, code=error.code, reason=error.message)
+    with work.tx() as conn:
+        work.postpone(conn, action, BACK_OFF[min(action.attempt, len(BACK_OFF)) - 1], error.message)
+
+
 def put_off(work: Work, action: Action, error: MailhearthError) -> None:
-    """Gives an action back that failed for a reason of ours: never a strike against the mailbox."""
+    """Gives a mailbox's work back for a reason of ours (a key that is not mounted yet).
+
+    Never a strike against the mailbox.
+    """
     work.runtime.metrics.failure(error, action.kind)
     log.warning("not_possible_now", action=action.kind, code=error.code, reason=error.message)
     with work.tx() as conn:

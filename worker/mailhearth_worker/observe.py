@@ -14,8 +14,10 @@ from typing import Any
 
 import structlog
 
+from mailhearth_core.errors import NotFound
 from mailhearth_core.logs import bound
 from mailhearth_core.mail.imap import Folders, HeaderRecord, ImapSession
+from mailhearth_core.mail.model import MailError
 from mailhearth_core.storage.clock import business_now, to_business
 from mailhearth_core.storage.doors import Connection
 from mailhearth_core.storage.named import named
@@ -77,10 +79,11 @@ def poll(work: Work, action: Action) -> None:
     for folder in (folders.inbox, folders.junk):
         if folder is None:
             continue
+        work.keep()
         state = known.get(folder)
         if state is None and work.row["connected_at"] is not None:
             state = NEW_FOLDER
-        found, others, reached = _scan(session, folder, state, missing, began)
+        found, others, reached = _scan(session, folder, state, missing, began, work.row["address"])
         seen += found
         progress.append(reached)
         if folder == folders.inbox and unanswered:
@@ -94,7 +97,8 @@ def poll(work: Work, action: Action) -> None:
     ):
         aged = [r for r in missing.values() if r["sent_at"] and began - r["sent_at"] >= least]
         if folder is not None and aged:
-            seen += _search(session, folder, aged, missing)
+            work.keep()
+            seen += _search(session, folder, aged, missing, work.row["address"])
     _record(work, action, folders, seen, progress, outstanding, began)
     work.runtime.metrics.sync_seconds.labels(provider=work.row["peer_provider"]).observe(
         time.monotonic() - started
@@ -107,6 +111,7 @@ def _scan(
     state: dict[str, Any] | None,
     missing: dict[str, dict[str, Any]],
     now: datetime,
+    address: str,
 ) -> tuple[list[Sighting], list[HeaderRecord], Progress]:
     """Reads the headers of what is new in a folder: ours, all other, and how far it got."""
     status = session.examine(folder)
@@ -117,7 +122,7 @@ def _scan(
     def take(headers: list[HeaderRecord]) -> None:
         for header in headers:
             reached.uidnext = max(reached.uidnext, header.uid + 1)
-            row = recognise(header, missing)
+            row = recognise(header, missing, address)
             if row is None:
                 others.append(header)
             else:
@@ -144,12 +149,14 @@ def _scan(
     return seen, others, reached
 
 
-def recognise(header: HeaderRecord, missing: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
-    """The outstanding row that a header belongs to, if it is ours.
+def recognise(
+    header: HeaderRecord, missing: dict[str, dict[str, Any]], address: str
+) -> dict[str, Any] | None:
+    """The outstanding row that a header in the mailbox `address` belongs to, if it is ours.
 
     By Message-ID, else by the identifier a provider kept when it made its own, else, where a relay
-    is known to put its own in place, by a unique match of sender, subject and time among what is
-    outstanding.
+    is known to put its own in place, by a unique match of sender, recipient, subject and time among
+    what is outstanding.
     """
     for message_id in (header.message_id, *header.original_message_ids):
         row = missing.get(message_id)
@@ -157,6 +164,8 @@ def recognise(header: HeaderRecord, missing: dict[str, dict[str, Any]]) -> dict[
             # A forged identifier without the right sender is somebody else's mail.
             return row if header.from_address == row["sender_address"] else None
     if header.message_id and not header.message_id.rstrip(">").endswith(REWRITERS):
+        return None
+    if address not in header.to_addresses:
         return None
     alike = [
         row
@@ -173,15 +182,18 @@ def _search(
     folder: str,
     rows: list[dict[str, Any]],
     missing: dict[str, dict[str, Any]],
+    address: str,
 ) -> list[Sighting]:
     """Looks for single messages in a folder by Message-ID; those found leave `missing`."""
     seen: list[Sighting] = []
     status = session.examine(folder)
     for row in rows:
         uids = session.find_message_id(folder, row["message_id"])
-        for header in session.headers(uids=uids[:1]) if uids else []:
-            seen.append(Sighting(row, folder, status.uidvalidity, header))
-            del missing[row["message_id"]]
+        headers = session.headers(uids=uids) if uids else []
+        for header in headers:
+            if recognise(header, missing, address) is row:
+                seen.append(Sighting(row, folder, status.uidvalidity, header))
+                del missing[row["message_id"]]
     return seen
 
 
@@ -199,19 +211,21 @@ def _record(
     absent = [row for row in outstanding if row["id"] not in found and row["sent_at"]]
     final = [row for row in absent if began - row["sent_at"] >= FINAL_AFTER]
     waiting = [row["sent_at"] for row in absent if row not in final]
+    works = _can_send(work)
+    told: list[tuple[dict[str, Any], str]] = []
     with work.tx() as conn:
         work.finish(conn, action)
         for sighting in seen:
-            _observe(work, conn, folders, sighting)
+            placement = _observe(work, conn, folders, sighting)
+            if placement:
+                told.append((sighting.row, placement))
         for row in final:
             # Both folders were really scanned, a day or more after it left.
             verdict = "missing" if folders.junk else "unobservable"
             keys = {"workspace_id": work.workspace_id, "id": row["id"]}
             if SQL.mark_absent(conn, **keys, state=verdict, now=began):
                 list(SQL.carry_observed(conn, inbound_id=row["id"]))
-                work.runtime.metrics.placement.labels(
-                    placement=verdict, provider=work.row["peer_provider"]
-                ).inc()
+                told.append((row, verdict))
         if absent:
             SQL.mark_scanned(
                 conn,
@@ -232,15 +246,34 @@ def _record(
             )
         SQL.note_polled(conn, **work.keys, at=began)
         SQL.connected(conn, **work.keys, now=began)
-        SQL.mailbox_works(conn, **work.keys, now=began)
+        if works:
+            SQL.mailbox_works(conn, **work.keys, now=began)
         again = next_poll(waiting, began, began)
         if again is not None:
             SQL.ask_poll(conn, **work.keys, due_at=again)
     work.last_poll_at = began
+    for row, placement in told:
+        work.runtime.metrics.placement.labels(
+            placement=placement, provider=work.row["peer_provider"]
+        ).inc()
+        with bound(correlation_id=str(row["correlation_id"])):
+            log.info("observed", inbound_id=str(row["id"]), placement=placement)
 
 
-def _observe(work: Work, conn: Connection, folders: Folders, sighting: Sighting) -> None:
-    """Writes a first observation and plans what a reader would do with the message."""
+def _can_send(work: Work) -> bool:
+    """Whether strikes may be forgotten: the server for sending must take the sign-in as well."""
+    if work.row["auth_failures"] == 0:
+        return True
+    try:
+        work.sender()
+    except MailError as error:
+        log.warning("still_refused", code=error.code, reason=error.message)
+        return False
+    return True
+
+
+def _observe(work: Work, conn: Connection, folders: Folders, sighting: Sighting) -> str | None:
+    """Writes a first observation and plans what a reader would do; the placement, if it is new."""
     header, row = sighting.header, sighting.row
     now = business_now(conn)
     provider = work.runtime.sessions.provider(work.row)
@@ -252,7 +285,7 @@ def _observe(work: Work, conn: Connection, folders: Folders, sighting: Sighting)
         placement=placement,
         observed_at=now,
         auto_submitted=automatic,
-        turns_left=turns_left(work, conn, row),
+        turns_left=_turns_left(work, conn, row),
     )
     if not SQL.observe(
         conn,
@@ -272,7 +305,7 @@ def _observe(work: Work, conn: Connection, folders: Folders, sighting: Sighting)
         reply_state="wished" if plan.reply_at else "none",
         reply_at=plan.reply_at,
     ):
-        return
+        return None
     deeds = {
         "rescue": plan.rescue_at,
         "read": plan.read_at,
@@ -286,8 +319,12 @@ def _observe(work: Work, conn: Connection, folders: Folders, sighting: Sighting)
                 conn, **work.keys, kind=kind, due_at=due_at, outbound_id=None, inbound_id=row["id"]
             )
     list(SQL.carry_observed(conn, inbound_id=row["id"]))
-    work.runtime.metrics.placement.labels(
-        placement=placement, provider=work.row["peer_provider"]
-    ).inc()
-    with bound(correlation_id=str(row["correlation_id"])):
-        log.info("observed", inbound_id=str(row["id"]), placement=placement)
+    return str(placement)
+
+
+def _turns_left(work: Work, conn: Connection, row: dict[str, Any]) -> int:
+    """A conversation whose library is gone is not answered."""
+    try:
+        return turns_left(work, conn, row)
+    except NotFound:
+        return 0

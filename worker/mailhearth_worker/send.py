@@ -46,7 +46,9 @@ def send(work: Work, action: Action) -> None:
         session = work.sender()
         try:
             session.begin(work.row["address"], out["peer_address"], len(raw))
-            _commit_sending(work, action)
+            if not _commit_sending(work, action, out):
+                work.runtime.sessions.forget(work.mailbox_id)  # the only way out of DATA
+                return
             session.transmit(raw)
             reply = session.finish()
         except OutcomeUnknown as error:
@@ -69,7 +71,7 @@ def send(work: Work, action: Action) -> None:
 
 
 def _may_go(work: Work, conn: Connection, action: Action, out: dict[str, Any]) -> bool:
-    """Looks again, in the claim, at the gap and at consent on both sides."""
+    """Looks again, in the claim, at lateness, the gap, and consent on both sides."""
     gap = timedelta(seconds=work.policy.min_gap_seconds)
     now = business_now(conn)
     if action.not_after and now > action.not_after:
@@ -92,15 +94,28 @@ def _may_go(work: Work, conn: Connection, action: Action, out: dict[str, Any]) -
 def _withdraw(
     work: Work, conn: Connection, action: Action, out: dict[str, Any], state: str, reason: str
 ) -> None:
-    """Ends a message that will not be sent, on both sides."""
+    """Ends a message that will not be sent, on both sides; its reply may take another's place."""
     work.finish(conn, action, state, reason)
     _settle_row(work, conn, out, state, reason)
     list(SQL.withdrawn(conn, outbound_id=out["id"]))
+    _replied(work, conn, out, "wished")
 
 
-def _commit_sending(work: Work, action: Action) -> None:
+def _replied(work: Work, conn: Connection, out: dict[str, Any], state: str) -> None:
+    if out["reply_to_inbound"]:
+        SQL.replied(conn, workspace_id=work.workspace_id, id=out["reply_to_inbound"], state=state)
+
+
+def _commit_sending(work: Work, action: Action, out: dict[str, Any]) -> bool:
+    """Commits that the message may leave from now on; False when it may not any more.
+
+    Raises:
+        LeaseLost: the lease or the action is not ours any more.
+    """
     with work.tx() as conn:
-        if SQL.claim_send(conn, outbound_id=action.outbound_id) != "ok" or not SQL.begin_sending(
+        if not _may_go(work, conn, action, out):
+            return False
+        if not SQL.begin_sending(
             conn,
             workspace_id=work.workspace_id,
             action_id=action.id,
@@ -108,8 +123,8 @@ def _commit_sending(work: Work, action: Action) -> None:
             now=business_now(conn),
             seconds=SENDING_SECONDS,
         ):
-            work.runtime.sessions.forget(work.mailbox_id)
             raise LeaseLost(f"Action {action.id} may not be sent any more.")
+    return True
 
 
 def _settle_row(
@@ -161,8 +176,7 @@ def _follow_up(work: Work, conn: Connection, out: dict[str, Any], state: str, no
         SQL.add_action(conn, **keys, kind="evidence", due_at=now + EVIDENCE_AFTER)
     retention = timedelta(hours=work.policy.retention_hours)
     SQL.add_action(conn, **keys, kind="expunge_sent", due_at=now + retention)
-    if out["reply_to_inbound"]:
-        SQL.replied(conn, workspace_id=work.workspace_id, id=out["reply_to_inbound"], state="sent")
+    _replied(work, conn, out, "sent")
 
 
 def _not_sent(work: Work, action: Action, out: dict[str, Any], error: MailError) -> None:
@@ -173,6 +187,7 @@ def _not_sent(work: Work, action: Action, out: dict[str, Any], error: MailError)
             work.finish(conn, action, "failed", error.message)
             _settle_row(work, conn, out, "failed", error.message, str(error.reply_code or ""))
             list(SQL.withdrawn(conn, outbound_id=out["id"]))
+            _replied(work, conn, out, "expired")
             if error.scope is Scope.RECIPIENT:
                 SQL.add_bounce(
                     conn,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ class Work:
         self.mailbox_id: UUID = row["id"]
         self.policy = Policy.from_json(row["policy"])
         self.keys = {"workspace_id": self.workspace_id, "mailbox_id": self.mailbox_id}
+        self._renewed = time.monotonic()
 
     @contextmanager
     def tx(self) -> Iterator[Connection]:
@@ -70,17 +72,20 @@ class Work:
         with self.tx() as conn:
             return business_now(conn)
 
-    def renew(self) -> None:
-        """Keeps the lease for another spell.
+    def keep(self) -> None:
+        """Keeps the lease: called between network steps, each of which is shorter than it.
 
         Raises:
             LeaseLost: it is not ours any more.
         """
+        if time.monotonic() - self._renewed < self.runtime.settings.lease_seconds / 3:
+            return
         with self.tx() as conn:
             if not SQL.renew_lease(
                 conn, **self.keys, token=self.token, seconds=self.runtime.settings.lease_seconds
             ):
                 raise LeaseLost(f"The lease on mailbox {self.mailbox_id} was lost.")
+        self._renewed = time.monotonic()
 
     def reader(self) -> ImapSession:
         """The mailbox's IMAP connection, opened if needed."""

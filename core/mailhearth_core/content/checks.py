@@ -23,7 +23,7 @@ FORBIDDEN = (
     (re.compile(r"@"), "an address; @ is not allowed"),
     (
         re.compile(r"[^\W_][\w-]*\.[a-z]{2,}|\b\d{1,3}(?:\.\d{1,3}){3}\b", re.I),
-        "what looks like a domain or a file name (a dot between letters); put a space after the dot",
+        "what looks like a domain or a file name; put a space after a dot",
     ),
     (
         re.compile(r"\+?\d(?:[ ()./-]{0,2}\d){6,}"),
@@ -31,9 +31,9 @@ FORBIDDEN = (
     ),
     (re.compile(r"</?[a-z!]|&#?\w+;|\]\(|!\[", re.I), "markup; only plain text is allowed"),
     (re.compile(r"```|`|\*\*|__"), "markup; only plain text is allowed"),
-    (re.compile(r"\b(?:data|cid|javascript):\S", re.I), "an embedded object; text only is allowed"),
+    (re.compile(r"\b(?:data|cid|javascript):\S", re.I), "an embedded object; write text only"),
     (
-        re.compile(r"\b(?:TODO|FIXME|XXX+|lorem ipsum)\b|\[[^\]]*\]|<[^>]*>|%[sd]\b|\$\w*[a-z]", re.I),
+        re.compile(r"\b(?:TODO|FIXME|XXX+|lorem ipsum)\b|\[[^\]]*\]|<[^>]*>|%[sd]\b|\$[a-z]", re.I),
         "a placeholder left over; write {slots} in braces",
     ),
 )  # fmt: skip

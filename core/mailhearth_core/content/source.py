@@ -60,7 +60,7 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One conversation: `turns[0]` holds its openings, each further turn the wordings of a reply."""
+    """One conversation: `turns[0]` holds its openings, later turns the wordings of a reply."""
 
     line: int
     tone: str

@@ -393,7 +393,9 @@ def _encoded(header: str, text: str) -> str:
             return Header(text, charset, header_name=header).encode(linesep="\r\n")
     charset = Charset("utf-8")
     charset.header_encoding = SHORTEST
-    return Header(text, charset, header_name=header, maxlinelen=75).encode(linesep="\r\n")
+    before = "Re: " if text.startswith("Re: ") and len(text) > 4 else ""
+    packed = Header(text.removeprefix(before), charset, 75, f"{header}: {before}")
+    return before + packed.encode(linesep="\r\n")
 
 
 def _address(field: str, address: str) -> str:
@@ -460,6 +462,7 @@ def _encode(text: str, client: _Client) -> tuple[list[str], str, str]:
         return lines, "7bit", charset
     if fits and client.beyond_ascii == "8bit":
         return lines, "8bit", charset
+    lines = text.split("\n")
     # In binascii, a soft line break takes the line ending it finds in the data: CRLF here.
     data = "\r\n".join(lines).encode("utf-8")
     packed = binascii.b2a_qp(data, istext=True).decode("ascii")

@@ -62,10 +62,18 @@ class Session:
     def _logging(self) -> Iterator[None]:
         """Log lines go to DIR/log/cli.log, so that stdout holds the answer and nothing else."""
         from mailhearth_core import logs
+        from mailhearth_core.errors import InvalidValue
 
         path = self.data / "log" / "cli.log"
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise InvalidValue(
+                "data",
+                str(self.data),
+                f"a folder that this account may write to ({error.strerror})",
+            ) from None
         with os.fdopen(descriptor, "a", buffering=1) as stream:
             logs.configure("cli", stream=stream)
             try:

@@ -77,7 +77,9 @@ def up(
         session.data, session.environ, Mode(demo=demo, day_seconds=day_seconds), say=_say
     )
     ctx = click.get_current_context()
-    ctx.exit(supervisor.run(_watcher(days, report, demo=demo, as_json=session.json)))
+    watcher = _watcher(days, report, demo=demo, as_json=session.json)
+    # A run of days that is cut short has counted nothing, so it must not look clean.
+    ctx.exit(supervisor.run(watcher, interrupted=0 if days is None else 1))
 
 
 def _watcher(

@@ -65,7 +65,8 @@ def test_a_zone_comes_from_a_file_and_its_mistakes_are_named(tmp_path: Path) -> 
     assert ZoneResolver.from_file(path).mx("a.TEST") == [MxHost(10, "mx.a.test", 25)]
     with pytest.raises(NameNotFound):
         ZoneResolver.from_file(path).addresses("mx.a.test")
-    for bad in ({"a": ["not an address"]}, {"mxx": []}, {"mx": [{"port": 25}]}):
+    mistakes: list[object] = [{"a": ["not an address"]}, {"mxx": []}, {"mx": [{"port": 25}]}]
+    for bad in mistakes:
         path.write_text(json.dumps({"b.test": bad}))
         with pytest.raises(InvalidValue, match=r"b\.test"):
             ZoneResolver.from_file(path)

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhearth_core.errors import InvalidValue
+from mailhearth_core.mail.model import TlsMode
 from mailhearth_core.sealing import (
     Binding,
     OAuthDestination,
     PasswordDestination,
     PrivateKey,
     SealBroken,
-    TlsMode,
     fingerprint,
     open_sealed,
     seal,

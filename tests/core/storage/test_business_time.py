@@ -58,9 +58,10 @@ def python_strings() -> list[tuple[str, str]]:
     for source in SOURCES:
         for path in (ROOT / source).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                text = node.value if isinstance(node, ast.Constant) else None
-                if isinstance(text, str) and STATEMENT.search(text):
-                    found.append((f"{path.relative_to(ROOT)}:{node.lineno}", text))
+                if not isinstance(node, ast.Constant):
+                    continue
+                if isinstance(node.value, str) and STATEMENT.search(node.value):
+                    found.append((f"{path.relative_to(ROOT)}:{node.lineno}", node.value))
     assert len(found) > 30
     return found
 

@@ -98,31 +98,32 @@ def test_two_processes_take_turns(empty: str) -> None:
 
 def test_a_run_killed_in_the_middle_blocks_nobody(cluster: Cluster, empty: str) -> None:
     """Killed while a migration waits for a lock, after others were applied."""
-    with psycopg.connect(cluster.superuser_url, autocommit=True) as watch:
-        with psycopg.connect(in_database(cluster.superuser_url, name_of(empty))) as block:
-            # The fifth migration revokes on the schema: hold what it needs.
-            first = start(empty)
-            until(lambda: len(safely(empty)) >= 1, "something is applied")
-            block.execute("LOCK TABLE mailhearth.workspaces IN ACCESS EXCLUSIVE MODE")
-            until(
-                lambda: (
-                    bool(
-                        watch.execute(
-                            "SELECT 1 FROM pg_stat_activity WHERE datname = %s "
-                            "AND wait_event_type = 'Lock' AND usename = %s",
-                            (name_of(empty), OWNER),
-                        ).fetchall()
-                    )
-                    or first.poll() is not None
-                ),
-                "a migration waits",
-            )
-            assert first.poll() is None
-            done = recorded(empty)
-            assert 1 <= len(done) < len(migrations())
-            first.send_signal(signal.SIGKILL)
-            first.communicate()
-            block.rollback()
+    with (
+        psycopg.connect(cluster.superuser_url, autocommit=True) as watch,
+        psycopg.connect(in_database(cluster.superuser_url, name_of(empty))) as block,
+    ):
+        first = start(empty)
+        until(lambda: len(safely(empty)) >= 1, "something is applied")
+        block.execute("LOCK TABLE mailhearth.workspaces IN ACCESS EXCLUSIVE MODE")
+        until(
+            lambda: (
+                bool(
+                    watch.execute(
+                        "SELECT 1 FROM pg_stat_activity WHERE datname = %s "
+                        "AND wait_event_type = 'Lock' AND usename = %s",
+                        (name_of(empty), OWNER),
+                    ).fetchall()
+                )
+                or first.poll() is not None
+            ),
+            "a migration waits",
+        )
+        assert first.poll() is None
+        done = recorded(empty)
+        assert 1 <= len(done) < len(migrations())
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
+        block.rollback()
     rest = ended(start(empty))
     assert rest + len(done) >= len(migrations()), "the killed one may have ended one more"
     assert recorded(empty) == [m.name for m in migrations()]

@@ -27,7 +27,7 @@ def explain(conn: Connection, aggregate: str, name: str) -> None:
     asked = parameters(query.sql)
     empty = {key: 1 if (aggregate, key) == ("reports", "days") else None for key in asked}
     with conn.transaction(force_rollback=True):
-        conn.execute(SQL("EXPLAIN ") + SQL(query.sql), empty)  # type: ignore[arg-type]
+        conn.execute(SQL("EXPLAIN ") + SQL(query.sql), empty)
 
 
 def parameters(text: str) -> list[str]:

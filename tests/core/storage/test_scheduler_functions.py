@@ -156,8 +156,8 @@ def test_a_cancelled_reply_is_wished_again_and_no_foreign_key_stops_it(messages:
         "UPDATE mailboxes SET auth_failures = 10 WHERE id = %(bob)s",
         "UPDATE workspaces SET state = 'suspended' WHERE name = 'south'",
         "DELETE FROM inbound",
-        "INSERT INTO domain_health VALUES ((SELECT workspace_id FROM workspaces WHERE name = 'south'), "
-        "'south.test', false, NULL, 'no MX', NULL, '2026-03-02')",
+        "INSERT INTO domain_health SELECT workspace_id, 'south.test', false, NULL, 'no MX', NULL, "
+        "'2026-03-02' FROM workspaces WHERE name = 'south'",
     ],
 )
 def test_an_unsent_message_loses_a_peer_that_no_longer_takes_part(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -22,6 +25,9 @@ from mailhearth_local.sandbox.accounts import DemoUser
 from mailhearth_local.sandbox.demo import ensure_demo_users
 from mailhearth_local.sandbox.service import MailSandbox
 from mailhearth_local.stack import Stack
+
+PROGRAM = [sys.executable, "-c", "from mailhearth_local.cli import main; main()"]
+READY_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class CommandLine:
 
 
 class Services:
-    """What `mailhearth up` runs, without its worker and scheduler, for a folder; in this process."""
+    """What `mailhearth up` runs for a folder, without worker and scheduler; in this process."""
 
     def __init__(self, data: Path) -> None:
         self.stack = Stack(data, {"PATH": os.environ["PATH"]})
@@ -173,7 +179,10 @@ def alone(folder: Path, post: Post) -> Path:
         line = CommandLine(folder)
         line.ok("workspace", "create", "acme")
         line.ok("pool", "create", "sales")
-        for user, secret in ((post.users[0], post.users[0].password.reveal()), (post.users[1], "no")):
+        for user, secret in (
+            (post.users[0], post.users[0].password.reveal()),
+            (post.users[1], "no"),
+        ):
             line.ok(
                 *("mailbox", "add", "--address", user.address, *post.servers),
                 *("--password-stdin", "--consent"),
@@ -182,6 +191,29 @@ def alone(folder: Path, post: Post) -> Path:
     finally:
         services.stop()
     return folder
+
+
+@pytest.fixture(scope="module")
+def up(alone: Path) -> Iterator[Path]:
+    """`mailhearth up` on the prepared folder."""
+    said = alone.parent / "up.txt"
+    with said.open("w") as output:
+        process = subprocess.Popen(
+            [*PROGRAM, "up", "--data", str(alone)],
+            env={"PATH": os.environ["PATH"], "HOME": str(alone)},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        deadline = time.monotonic() + READY_SECONDS
+        while not (alone / "run.json").exists():
+            assert process.poll() is None, said.read_text()
+            assert time.monotonic() < deadline, said.read_text()
+            time.sleep(0.05)
+        yield alone
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
 
 
 @pytest.fixture

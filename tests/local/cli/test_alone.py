@@ -37,36 +37,6 @@ def test_a_test_is_done_by_a_worker_of_its_own_and_streams_its_steps(
     assert lines[-1] == f"{post.users[0].address} works."
 
 
-def test_a_refused_password_is_explained_and_a_right_one_can_be_saved(
-    alone: Path, post: Post
-) -> None:
-    user = post.users[1]
-    failed = call(alone, "mailbox", "test", user.address)
-    assert failed.returncode == 1
-    assert "FAIL imap.login" in failed.stdout
-    assert failed.stdout.splitlines()[-1] == f"{user.address} does not work."
-    words = ("mailbox", "test", user.address, "--password-stdin", "--save")
-    still = call(alone, *words, stdin="nor this\n")
-    assert still.stdout.splitlines()[-1].endswith("Nothing was saved.")
-    saved = call(alone, *words, stdin=user.password.reveal() + "\n")
-    assert saved.returncode == 0, saved.stdout + saved.stderr
-    assert "the new values are saved" in saved.stdout
-    assert call(alone, "mailbox", "test", user.address).returncode == 0
-
-
-def test_the_data_folder_is_named_before_or_after_the_command(
-    alone: Path, tmp_path: Path
-) -> None:
-    for words in (
-        ("--data", str(alone), "pool", "list"),
-        ("pool", "--data", str(alone), "list"),
-        ("pool", "list", "--data", str(alone)),
-    ):
-        done = call(tmp_path / "other", *words)
-        assert "sales" in done.stdout, done.stderr
-    assert not (tmp_path / "other").exists()
-
-
 def test_migrate_makes_the_schema_of_a_new_folder(tmp_path: Path) -> None:
     data = tmp_path / "fresh"
     first = call(data, "migrate")
@@ -81,6 +51,9 @@ def test_a_folder_that_cannot_be_used_is_told_in_one_line(tmp_path: Path) -> Non
     done = call(tmp_path, "status", "--data", str(file))
     assert done.returncode == 2
     assert "is a file" in done.stderr
+    done = call(tmp_path, "status", "--data", str(file / "below"))
+    assert done.returncode == 1
+    assert "a folder that this account may write to (Not a directory)" in done.stderr
     done = subprocess.run(
         [*PROGRAM, "status", "--data", str(tmp_path / "d")],
         capture_output=True,

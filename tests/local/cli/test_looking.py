@@ -25,9 +25,7 @@ Superuser = Callable[[], Any]
 def superuser(services: Any) -> Superuser:
     """Past every policy, to plant rows."""
     path = urlsplit(services.stack.urls.owner.reveal()).path
-    url = urlunsplit(
-        urlsplit(services.stack.postgres.superuser_url.reveal())._replace(path=path)
-    )
+    url = urlunsplit(urlsplit(services.stack.postgres.superuser_url.reveal())._replace(path=path))
 
     @contextmanager
     def open_() -> Iterator[psycopg.Connection[dict[str, Any]]]:
@@ -52,7 +50,11 @@ def mailbox(cli: Cli, superuser: Superuser) -> dict[str, Any]:
         today = datetime.now(UTC).date()
         reasons = [
             {"code": "target", "text": "the ramp allows 7 on sending day 3", "value": 7},
-            {"code": "pool_too_small", "text": "pool too small: 5 more mailboxes needed", "value": 2},
+            {
+                "code": "pool_too_small",
+                "text": "pool too small: 5 more mailboxes needed",
+                "value": 2,
+            },
         ]
         conn.execute(
             "INSERT INTO day_sizes VALUES (%s, %s, %s, 2, '{}', %s, now())",
@@ -143,7 +145,14 @@ def test_why_and_status_name_what_is_in_the_way_and_what_to_do(
         text = cli("status").out
         assert f"{mailbox['address']}: {troubled[mailbox['address']][0]['text']}" in text
     finally:
-        columns = ("consent", "state", "state_reason", "auth_failures", "last_error", "connected_at")
+        columns = (
+            "consent",
+            "state",
+            "state_reason",
+            "auth_failures",
+            "last_error",
+            "connected_at",
+        )
         with superuser() as conn:
             conn.execute(
                 f"UPDATE mailboxes SET ({', '.join(columns)}) = ROW(%s,%s,%s,%s,%s,%s) "
@@ -152,9 +161,7 @@ def test_why_and_status_name_what_is_in_the_way_and_what_to_do(
             )
 
 
-def test_a_blocked_domain_is_named(
-    cli: Cli, mailbox: dict[str, Any], superuser: Superuser
-) -> None:
+def test_a_blocked_domain_is_named(cli: Cli, mailbox: dict[str, Any], superuser: Superuser) -> None:
     workspace = cli.ok("workspace", "show", "acme")["id"]
     with superuser() as conn:
         conn.execute(
@@ -253,7 +260,8 @@ def test_doctor_finds_overdue_work_pending_migrations_and_strong_roles(
     finally:
         with superuser() as conn:
             conn.execute(
-                "INSERT INTO schema_checksums VALUES (%(name)s, %(checksum)s, %(applied_at)s)", applied
+                "INSERT INTO schema_checksums VALUES (%(name)s, %(checksum)s, %(applied_at)s)",
+                applied,
             )
             conn.execute("ALTER ROLE mh_web NOBYPASSRLS")
             conn.execute("UPDATE action SET due_at = now() WHERE kind = 'poll'")

@@ -93,9 +93,12 @@ def test_pause_resume_consent_and_remove(cli: Cli) -> None:
     for words, scope in ((["--network"], "network"), (["--withdraw"], "none"), ([], "workspace")):
         assert cli.ok("mailbox", "consent", address, *words)["consent"] == scope
         assert cli.ok("mailbox", "show", address)["consent"] == scope
-    assert "is in this workspace already" in cli(
-        *("mailbox", "add", "--address", address, *SERVERS, "--password-stdin"), stdin=b"x\n"
-    ).err
+    assert (
+        "is in this workspace already"
+        in cli(
+            *("mailbox", "add", "--address", address, *SERVERS, "--password-stdin"), stdin=b"x\n"
+        ).err
+    )
     assert cli.ok("mailbox", "remove", address)["removed"] is True
     for verb in ("show", "pause", "resume", "remove", "consent", "why", "test"):
         answer = cli("mailbox", verb, address, "--json")

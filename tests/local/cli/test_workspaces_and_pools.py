@@ -58,7 +58,9 @@ def test_a_wrong_value_is_refused_in_one_line(cli: Cli, words: tuple[str, ...], 
 
 def test_a_policy_out_of_bounds_is_refused_whole(cli: Cli) -> None:
     before = cli.ok("pool", "show", "sales", "-w", "acme")
-    answer = cli("pool", "set", "sales", "-w", "acme", "step=2", "cap=0", "capp=9", "weekdays=mon-fry")
+    answer = cli(
+        "pool", "set", "sales", "-w", "acme", "step=2", "cap=0", "capp=9", "weekdays=mon-fry"
+    )
     assert answer.code == 1
     for told in ("cap: 0", "capp: '9'", "did you mean cap", "weekdays", "Nothing was changed."):
         assert told in answer.err
@@ -68,7 +70,9 @@ def test_a_policy_out_of_bounds_is_refused_whole(cli: Cli) -> None:
 
 def test_pool_set_changes_policy_and_scope_and_says_what_changed(cli: Cli) -> None:
     cli.ok("pool", "create", "tuned", "-w", "acme", "mode=conservative", "weekdays=mon-sat")
-    shown = cli.ok("pool", "set", "tuned", "-w", "acme", "cap=12", "step=2", "peering_scope=workspace")
+    shown = cli.ok(
+        "pool", "set", "tuned", "-w", "acme", "cap=12", "step=2", "peering_scope=workspace"
+    )
     assert set(shown["changed"]) == {"mode", "step", "cap", "peering_scope"}
     assert shown["policy"]["cap"] == 12
     assert shown["policy"]["weekdays"] == ["mon", "tue", "wed", "thu", "fri", "sat"]
@@ -81,7 +85,9 @@ def test_pool_set_changes_policy_and_scope_and_says_what_changed(cli: Cli) -> No
 def test_a_pool_too_small_for_its_volume_says_how_many_it_lacks(cli: Cli) -> None:
     cli.ok("workspace", "create", "tiny")
     # 8 mails a day of which a quarter are replies: 6 new threads, for 24 h gaps 6 peers and itself.
-    cli.ok("pool", "create", "p", "-w", "tiny", "cap=8", "reply_rate_percent=25", "pair_gap_hours=24")
+    cli.ok(
+        "pool", "create", "p", "-w", "tiny", "cap=8", "reply_rate_percent=25", "pair_gap_hours=24"
+    )
     for name in "abc":
         cli.add_mailbox(f"{name}@tiny.test", "-w", "tiny")
     cli.add_mailbox("off@tiny.test", "-w", "tiny")
@@ -120,9 +126,10 @@ def test_keys_are_rotated_listed_and_destroyed_when_nothing_needs_them(cli: Cli)
         (1, "retiring", 2),
         (2, "active", 0),
     ]
-    assert "Key version 1 is retiring and seals 2" in cli(
-        *("keys", "destroy", "1", "-w", "keyed", "--yes")
-    ).err
+    assert (
+        "Key version 1 is retiring and seals 2"
+        in cli(*("keys", "destroy", "1", "-w", "keyed", "--yes")).err
+    )
     cli.ok("mailbox", "remove", "a@keyed.test", "-w", "keyed")
     cli.ok("keys", "rotate", "-w", "keyed")  # the provisioner's next pass archives what is free
     deadline = time.monotonic() + 20
@@ -136,12 +143,35 @@ def test_keys_are_rotated_listed_and_destroyed_when_nothing_needs_them(cli: Cli)
 
 def own_library() -> str:
     """Ten openings about the garden, with enough words to vary them."""
-    plants = "roses beans ferns lilies herbs leeks plums pears figs kale".split()
+    plants = (
+        "roses",
+        "beans",
+        "ferns",
+        "lilies",
+        "herbs",
+        "leeks",
+        "plums",
+        "pears",
+        "figs",
+        "kale",
+    )
     openings = [
-        f"Have you {{seen|noticed}} how the {plant} by {{thing}} {{did|fared}} {{lately|this week}}?"
+        f"Have you {{seen|noticed}} how the {plant} by {{thing}} {{did|fared}} {{lately|now}}?"
         for plant in plants
     ]
-    things = "gate wall pond shed fence path bench tree well arch porch barn".split()
+    things = (
+        "gate",
+        "wall",
+        "pond",
+        "shed",
+        "fence",
+        "path",
+        "bench",
+        "tree",
+        "well",
+        "arch",
+        "barn",
+    )
     return "\n".join(
         [
             *("[words thing]", *(f"the {thing}" for thing in things), ""),
@@ -159,7 +189,9 @@ def test_content_is_checked_whole_and_then_listed(cli: Cli, tmp_path: Path) -> N
     refused = cli("content", "add", str(bad), "-w", "acme")
     assert refused.code == 1
     assert "a link; links are not allowed" in refused.err
-    assert cli("content", "add", str(bad), "-w", "acme", "--json").error["code"] == "invalid_content"
+    assert (
+        cli("content", "add", str(bad), "-w", "acme", "--json").error["code"] == "invalid_content"
+    )
     bad.write_bytes(b"\xff\xfe")
     assert "UTF-8" in cli("content", "add", str(bad), "-w", "acme").err
     assert cli.ok("content", "list", "-w", "acme") == []
@@ -171,6 +203,20 @@ def test_content_is_checked_whole_and_then_listed(cli: Cli, tmp_path: Path) -> N
     assert [row["name"] for row in cli.ok("content", "list", "-w", "acme")] == ["ours"]
     again = cli("content", "add", str(good), "-w", "acme")
     assert (again.code, "this very text already" in again.err) == (1, True)
+
+
+def test_the_data_folder_is_named_before_or_after_the_command(
+    cli: Cli, folder: Path, tmp_path: Path
+) -> None:
+    elsewhere = {"MAILHEARTH_DATA": str(tmp_path / "other")}
+    for words in (
+        ("--data", str(folder), "pool", "list", "-w", "acme"),
+        ("pool", "--data", str(folder), "list", "-w", "acme"),
+        ("pool", "list", "-w", "acme", "--data", str(folder)),
+    ):
+        answer = cli(*words, environ=elsewhere)
+        assert "sales" in answer.out, answer.err
+    assert not (tmp_path / "other").exists()
 
 
 def test_migrate_has_nothing_to_do_beside_services_of_this_version(cli: Cli) -> None:

@@ -67,9 +67,9 @@ def test_every_refusal_has_its_own_reply(post: Any) -> None:
         assert client.rcpt(other.address.upper())[0] == 250
     with pytest.raises(ssl.SSLCertVerificationError):
         IMAPClient("localhost", info.imap_port, ssl_context=ssl.create_default_context())
-    client = IMAPClient("localhost", info.imap_port, ssl_context=post.tls())
-    with client, pytest.raises(LoginError):
-        client.login(sender.address, other.password.reveal())
+    imap = IMAPClient("localhost", info.imap_port, ssl_context=post.tls())
+    with imap, pytest.raises(LoginError):
+        imap.login(sender.address, other.password.reveal())
     assert list(scan(post.data)) == []
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 import redis
-from running_up import Up
-from waiting import wait_for
 
 from mailhearth_core.errors import Conflict, MailhearthError
 from mailhearth_core.secrets import Secret
@@ -21,6 +19,8 @@ from mailhearth_local.days import DaysRun
 from mailhearth_local.embedded.postgres import EmbeddedPostgres
 from mailhearth_local.embedded.valkey import EmbeddedValkey
 from mailhearth_local.stack import Attached, Stack, attach
+from running_up import Up
+from waiting import wait_for
 
 ACTOR = Actor("tester", "cli")
 
@@ -104,9 +104,11 @@ def test_it_uses_the_servers_it_is_given_and_several_share_them(
 
     other_url = postgres.provision("another", "second").reveal()
     for _ in range(2):  # the prefix is kept
-        with attach(tmp_path / "other", environ(DATABASE_URL=other_url)) as attached:
-            with attached.cli.tx() as conn:
-                row = conn.execute("SELECT current_user AS login").fetchone()
+        with (
+            attach(tmp_path / "other", environ(DATABASE_URL=other_url)) as attached,
+            attached.cli.tx() as conn,
+        ):
+            row = conn.execute("SELECT current_user AS login").fetchone()
     assert row is not None
     assert row["login"].endswith("_cli")
     assert row["login"] != own["login"]
@@ -138,7 +140,9 @@ def test_the_environment_is_kept_and_guarded(data: Path) -> None:
         pass
 
 
-def test_production_cannot_be_left_and_scales_no_clock(data: Path, make_up: Callable[..., Up]) -> None:
+def test_production_cannot_be_left_and_scales_no_clock(
+    data: Path, make_up: Callable[..., Up]
+) -> None:
     with attach(data, environ(MAILHEARTH_ENVIRONMENT="production")) as attached:
         assert "MAILHEARTH_ALLOW_PRIVATE_NETWORKS" not in attached.worker_environment()
     code, _, err = make_up().start("--demo", ready=False).wait()

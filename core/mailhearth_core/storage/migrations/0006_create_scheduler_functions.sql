@@ -83,7 +83,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = mailhearth, pg_temp AS $$
   SELECT m.id, m.workspace_id, m.pool_id, p.peering_scope, m.consent = 'network', m.address, m.display_name,
     m.domain, m.peer_provider,
     m.state IN ('active', 'needs_reauth') AND m.connected_at IS NOT NULL AND m.consent <> 'none'
-      AND m.auth_failures < 10
+      AND m.auth_failures < coalesce((p.policy ->> 'exclude_after_failures')::integer, 10)
       AND w.state = 'active' AND d.blocked IS NULL,
     -- About to sign in for the first time: it will accept in a moment.
     m.state = 'active' AND m.connected_at IS NULL AND m.consent <> 'none' AND m.last_error = '' AND w.state = 'active',
@@ -241,9 +241,11 @@ BEGIN
     JOIN mailboxes s ON s.workspace_id = o.workspace_id AND s.id = o.mailbox_id
     LEFT JOIN inbound i ON i.pair_id = o.pair_id
     LEFT JOIN mailboxes m ON m.workspace_id = i.workspace_id AND m.id = i.mailbox_id
+    LEFT JOIN pools p ON p.workspace_id = m.workspace_id AND p.id = m.pool_id
     LEFT JOIN workspaces w ON w.workspace_id = m.workspace_id
     WHERE o.state = 'bound'
-      AND (i.id IS NULL OR m.state NOT IN ('active', 'needs_reauth') OR m.consent = 'none' OR m.auth_failures >= 10
+      AND (i.id IS NULL OR m.state NOT IN ('active', 'needs_reauth') OR m.consent = 'none'
+           OR m.auth_failures >= coalesce((p.policy ->> 'exclude_after_failures')::integer, 10)
            OR w.state <> 'active' OR sched.domain_blocked(m.workspace_id, m.domain, p_now) IS NOT NULL
            OR (i.workspace_id <> o.workspace_id AND (m.consent <> 'network' OR s.consent <> 'network')))),
   freed AS (
@@ -307,6 +309,7 @@ DECLARE
   o outbound%ROWTYPE;
   twin inbound%ROWTYPE;
 BEGIN
+  -- As after any send: the gap counts from it, its reply is not sent again, its copy in Sent will go.
   UPDATE action SET state = 'uncertain', reason = p_reason, finished_at = p_now
   WHERE workspace_id = p_workspace AND id = p_action;
   UPDATE outbound SET state = 'uncertain', reason = p_reason
@@ -322,8 +325,15 @@ BEGIN
     ON CONFLICT (workspace_id, mailbox_id) WHERE kind = 'poll' AND state = 'pending'
     DO UPDATE SET due_at = least(action.due_at, excluded.due_at);
   END IF;
+  UPDATE mailbox_leases SET last_sent_at = greatest(last_sent_at, o.sending_at)
+  WHERE workspace_id = p_workspace AND mailbox_id = o.mailbox_id;
+  UPDATE inbound SET reply_state = 'sent' WHERE workspace_id = p_workspace AND id = o.reply_to_inbound;
   INSERT INTO action (workspace_id, mailbox_id, kind, due_at, outbound_id)
-  VALUES (p_workspace, o.mailbox_id, 'evidence', p_poll_at, p_outbound);
+  SELECT p_workspace, o.mailbox_id, follow.kind, follow.due_at, p_outbound
+  FROM mailboxes m JOIN pools p ON p.workspace_id = m.workspace_id AND p.id = m.pool_id
+  CROSS JOIN LATERAL (VALUES ('evidence', p_poll_at),
+    ('expunge_sent', p_now + make_interval(hours => (p.policy ->> 'retention_hours')::integer))) AS follow (kind, due_at)
+  WHERE m.workspace_id = p_workspace AND m.id = o.mailbox_id;
 END $$;
 
 -- Ends what can no longer happen, and settles what is now known. Returns counts by outcome.
@@ -333,7 +343,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = mailhearth, pg_temp
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
-  WITH ended AS (
+  WITH ended AS MATERIALIZED (SELECT * FROM (
     SELECT a.workspace_id, a.id, a.outbound_id, a.kind,
       CASE
         WHEN w.state <> 'active' THEN 'cancelled:the workspace is ' || w.state
@@ -350,12 +360,12 @@ BEGIN
     JOIN mailboxes m ON m.workspace_id = a.workspace_id AND m.id = a.mailbox_id
     JOIN workspaces w ON w.workspace_id = a.workspace_id
     CROSS JOIN installation n
-    WHERE a.state IN ('waiting', 'pending')),
+    WHERE a.state IN ('waiting', 'pending')) judged WHERE verdict IS NOT NULL),
   acts AS (
     UPDATE action a SET state = split_part(e.verdict, ':', 1), reason = substr(e.verdict, strpos(e.verdict, ':') + 1),
       finished_at = p_now
     FROM ended e
-    WHERE e.verdict IS NOT NULL AND a.workspace_id = e.workspace_id AND a.id = e.id AND a.state IN ('waiting', 'pending')
+    WHERE a.workspace_id = e.workspace_id AND a.id = e.id AND a.state IN ('waiting', 'pending')
     RETURNING a.workspace_id, a.outbound_id, a.kind, a.state, a.reason),
   outs AS (
     UPDATE outbound o SET state = acts.state, reason = acts.reason
@@ -369,6 +379,11 @@ BEGIN
     UPDATE inbound i SET reply_state = 'wished' FROM outs
     WHERE i.workspace_id = outs.workspace_id AND i.id = outs.reply_to_inbound AND i.reply_state = 'bound')
   SELECT acts.state || ':' || acts.reason, count(*) FROM acts GROUP BY 1;
+
+  -- A mailbox that was connected again since its work was put off takes it up at once.
+  UPDATE action a SET due_at = p_now, reason = '' FROM mailboxes m
+  WHERE a.kind = 'poll' AND a.state = 'pending' AND a.due_at > p_now AND a.reason <> ''
+    AND m.workspace_id = a.workspace_id AND m.id = a.mailbox_id AND m.auth_failures = 0 AND m.last_error = '';
 
   -- Evidence, in order: the recipient's mailbox (carried across), else unconfirmed after five days.
   RETURN QUERY

@@ -10,7 +10,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = mailhearth, pg_temp AS $$
   SELECT CASE
     WHEN w.state <> 'active' OR m.state <> 'active' OR m.consent = 'none' THEN 'own_mailbox'
     WHEN i.id IS NULL OR pw.state <> 'active' OR p.consent = 'none' OR p.state NOT IN ('active', 'needs_reauth')
-      OR p.auth_failures >= 10
+      OR p.auth_failures >= coalesce((pp.policy ->> 'exclude_after_failures')::integer, 10)
       OR (p.workspace_id <> m.workspace_id AND (p.consent <> 'network' OR m.consent <> 'network')) THEN 'peer'
     ELSE 'ok' END
   FROM outbound o
@@ -18,6 +18,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = mailhearth, pg_temp AS $$
   JOIN workspaces w ON w.workspace_id = o.workspace_id
   LEFT JOIN inbound i ON i.pair_id = o.pair_id
   LEFT JOIN mailboxes p ON p.workspace_id = i.workspace_id AND p.id = i.mailbox_id
+  LEFT JOIN pools pp ON pp.workspace_id = p.workspace_id AND pp.id = p.pool_id
   LEFT JOIN workspaces pw ON pw.workspace_id = p.workspace_id
   WHERE o.workspace_id = worker_workspace() AND o.id = p_outbound
 $$;

@@ -46,11 +46,16 @@ WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id;
 SELECT version, state, public_key, fingerprint FROM key_versions WHERE workspace_id = :workspace_id;
 
 -- name: claim_action^
+-- Nothing is claimed in a mailbox that may not be signed in to. What is due at the same moment is done in the
+-- order of a reader's deeds.
 UPDATE action SET state = 'leased', lease_token = :token, attempt = attempt + 1
 WHERE workspace_id = :workspace_id AND id = (
   SELECT a.id FROM action a
   WHERE a.workspace_id = :workspace_id AND a.mailbox_id = :mailbox_id AND a.state = 'pending' AND a.due_at <= :now
-  ORDER BY a.due_at, a.id LIMIT 1 FOR UPDATE SKIP LOCKED)
+    AND EXISTS (SELECT 1 FROM mailboxes m JOIN workspaces w ON w.workspace_id = m.workspace_id AND w.state = 'active'
+                WHERE m.workspace_id = a.workspace_id AND m.id = a.mailbox_id AND m.consent <> 'none' AND m.state <> 'removed')
+  ORDER BY a.due_at, array_position('{send,poll,rescue,read,flag,file,expunge}'::text[], a.kind), a.id
+  LIMIT 1 FOR UPDATE OF a SKIP LOCKED)
 RETURNING id, kind, due_at, not_after, attempt, outbound_id, inbound_id;
 
 -- name: finish_action!
@@ -98,6 +103,8 @@ SELECT carry.claim_send(:outbound_id);
 WITH act AS (
   UPDATE action SET state = 'sending'
   WHERE workspace_id = :workspace_id AND id = :action_id AND lease_token = :token AND state = 'leased'
+    AND EXISTS (SELECT 1 FROM mailbox_leases h WHERE h.workspace_id = action.workspace_id
+                AND h.mailbox_id = action.mailbox_id AND h.token = :token AND h.owner IS NOT NULL)
   RETURNING outbound_id),
 lease AS (
   UPDATE mailbox_leases l SET expires_at = greatest(l.expires_at, clock_timestamp() + make_interval(secs => :seconds))
@@ -256,7 +263,7 @@ WHERE workspace_id = :workspace_id AND id = :id;
 SELECT s.mailbox_id, s.field, s.key_version, s.generation, s.sealed
 FROM sealed_credentials s
 JOIN key_versions k ON k.workspace_id = s.workspace_id AND k.state = 'active' AND k.version > s.key_version
-WHERE s.workspace_id = :workspace_id
+WHERE s.workspace_id = :workspace_id AND (s.mailbox_id, s.field) > (:after_mailbox, :after_field)
 ORDER BY s.mailbox_id, s.field LIMIT :batch;
 
 -- name: reseal!

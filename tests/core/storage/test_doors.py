@@ -1,0 +1,114 @@
+"""The doors: a workspace for one transaction, back after a break, silent about passwords."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from database import TestInstallation
+from mailhearth_core.errors import ServiceUnavailable
+from mailhearth_core.secrets import Secret
+from mailhearth_core.storage.doors import Database, TenantDoor
+
+
+def test_a_workspace_is_named_for_one_transaction(installation: TestInstallation) -> None:
+    workspace = installation.workspace()
+    database = Database(installation.url("web"), max_size=1)
+    try:
+        with TenantDoor(database).tenant_tx(workspace) as conn:
+            assert len(conn.execute("SELECT 1 FROM workspaces").fetchall()) == 1
+        with database.tx() as conn:
+            assert conn.execute("SELECT 1 FROM workspaces").fetchall() == []
+    finally:
+        database.close()
+
+
+def test_an_exception_rolls_back(installation: TestInstallation) -> None:
+    workspace = installation.workspace()
+
+    def half_done() -> None:
+        with installation.door.tenant_tx(workspace) as conn:
+            conn.execute(
+                "INSERT INTO audit_events (workspace_id, action, actor, at) "
+                "VALUES (%s, 'x', 'x', '2026-03-02')",
+                [workspace],
+            )
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        half_done()
+    assert installation.rows("SELECT 1 FROM audit_events WHERE action = 'x'") == []
+
+
+def test_broken_connections_are_replaced(installation: TestInstallation) -> None:
+    database = installation.database("scheduler")
+
+    def cut_off() -> int:
+        return len(
+            installation.rows(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE usename = 'mh_scheduler' AND datname = current_database()"
+            )
+        )
+
+    def broken_inside() -> None:
+        with database.tx() as conn:
+            conn.execute("SELECT 1")
+            assert cut_off() >= 1
+            conn.execute("SELECT 1")
+
+    for _ in range(3):
+        with database.tx() as conn:
+            assert conn.execute("SELECT environment FROM installation").fetchall()
+        assert cut_off() >= 1
+    with pytest.raises(ServiceUnavailable):
+        broken_inside()
+    with database.tx() as conn:
+        assert conn.execute("SELECT environment FROM installation").fetchall()
+
+
+def test_what_is_out_of_reach_is_named_without_its_login(
+    installation: TestInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailhearth_core.storage.doors.CONNECT_SECONDS", 1)
+    database = Database(Secret("postgresql://somebody:canary-word@127.0.0.1:1/mail"))
+    try:
+        with (
+            pytest.raises(
+                ServiceUnavailable, match=r"at postgresql://127\.0\.0\.1:1/mail does"
+            ) as e,
+            database.tx(),
+        ):
+            pass
+    finally:
+        database.close()
+    assert not e.value.permanent
+    shown = f"{e.value}{database!r}{vars(database)}"
+    assert "canary-word" not in shown
+    assert "somebody" not in shown
+
+
+def test_a_changed_password_opens_a_workers_door_anew(installation: TestInstallation) -> None:
+    workspace = installation.workspace()
+    doors = installation.worker_doors()
+    first = doors.door(workspace)
+    assert doors.door(workspace) is first
+    with first.tx() as conn:
+        conn.execute("SELECT 1")
+    (installation.logins / str(workspace)).unlink()
+    installation.provisioner.reconcile()
+    second = doors.door(workspace)
+    assert second is not first
+    with second.tx() as conn:
+        assert conn.execute("SELECT workspace_id FROM pools").fetchall() == []
+
+
+def test_a_worker_whose_workspace_is_gone_reads_nothing(installation: TestInstallation) -> None:
+    workspace = installation.workspace()
+    with installation.worker_doors().door(workspace).tx() as conn:
+        assert conn.execute("SELECT 1 FROM workspaces").fetchall()
+        conn.commit()
+        with installation.database("operator").tx() as operator:
+            operator.execute("SELECT warden.drop_worker_login(%s)", [workspace])
+        with pytest.raises(psycopg.Error):
+            conn.execute("SELECT 1 FROM workspaces")

@@ -87,7 +87,9 @@ def test_modules_stay_small() -> None:
         for path in (ROOT / folder).rglob("*.py")
     }
     assert {name for name, lines in sizes.items() if lines > MAX_LINES} - LONGER == set()
-    assert [name for name in LONGER if sizes[name] <= MAX_LINES] == [], "no longer an exception"
+    assert [name for name in LONGER if sizes.get(name, 0) <= MAX_LINES] == [], (
+        "no longer an exception"
+    )
 
 
 # -- importing does nothing -------------------------------------------------------------------

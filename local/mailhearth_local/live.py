@@ -157,7 +157,7 @@ def _heading(picture: Picture) -> Text:
     text = Text.assemble(("Mailhearth  ", "bold"), (f"{picture.now:%A %d %b %H:%M} UTC", "cyan"))
     run = picture.progress
     if run is not None:
-        text.append(f"   {run.line()}", style="dim")
+        text.append(f"\n{run.line()}", style="dim")
     return text
 
 

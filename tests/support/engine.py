@@ -228,6 +228,22 @@ class Engine:
             VERBS[wish.verb](self, wish)
         return len(wishes)
 
+    def drain(self, workspace: UUID, mailbox_id: UUID) -> None:
+        """One wake-up of a mailbox, whatever the scheduler thinks."""
+        drain(self.runtime, workspace, mailbox_id)
+
+    def run_until_bound(self, start: datetime) -> DictRow:
+        """Runs from `start` on until a message is bound that is due in half an hour or more."""
+        for half_hours in range(16):
+            self.run_until(start + timedelta(minutes=30 * half_hours))
+            found = self.rows(
+                "SELECT * FROM outbound WHERE state = 'bound' AND due_at > %s ORDER BY due_at DESC",
+                self.now + timedelta(minutes=30),
+            )
+            if found:
+                return found[0]
+        raise AssertionError("nothing was bound")
+
     def run_until(self, end: datetime, *, step: timedelta = STEP) -> None:
         """Lets virtual time pass, from one thing that is due to the next, in whole steps."""
         while True:

@@ -23,7 +23,7 @@ def stream(*parts: object) -> Random:
 
 
 def between(rng: Random, low: float, high: float, *, skew: int = 1) -> float:
-    """A number in [low, high); with `skew` above 1, values near `low` are likelier.
+    """A number from low to high (rounding may reach it); with `skew` above 1, near low is likelier.
 
     The skew is a product of the number with itself: unlike a power with a real exponent, that is
     the same on every machine (IEEE 754).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Strict,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -41,7 +42,8 @@ PRESETS: Mapping[str, tuple[int, int, int]] = {
 """start_volume, step and cap of each mode but `custom`."""
 MIN_RETENTION_HOURS = 120
 """Outside a sandbox: placements are judged for days, so warmup mail must still be there."""
-
+REPLY_BEFORE_END_MINUTES = 60
+"""A reply is sent this long or more before the message that it answers is expunged."""
 
 _BELOW = (
     ("window_start", "window_end"),
@@ -178,20 +180,30 @@ class Policy(BaseModel):
         return tuple(day for day in WEEKDAYS if day in value)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Policy:
+    def _consistent(self, info: ValidationInfo) -> Policy:
+        """The context holds the fields already found wrong: nothing is measured against them."""
+        wrong: Collection[str] = info.context or ()
         mistakes = [
             InvalidValue(low, getattr(self, low), f"less than {high} ({getattr(self, high)})")
             for low, high in _BELOW
-            if getattr(self, low) >= getattr(self, high)
+            if getattr(self, low) >= getattr(self, high) and low not in wrong and high not in wrong
         ]
-        if self.reply_delay_min_minutes >= 60 * self.retention_hours:
-            limit = f"less than retention_hours ({self.retention_hours})"
-            mistakes.append(
-                InvalidValue("reply_delay_min_minutes", self.reply_delay_min_minutes, limit)
-            )
+        if "retention_hours" not in wrong and "reply_delay_min_minutes" not in wrong:
+            mistakes += self._no_time_to_reply()
         if mistakes:
             raise InvalidPolicy(mistakes)
         return self
+
+    def _no_time_to_reply(self) -> list[InvalidValue]:
+        delay, kept = self.reply_delay_min_minutes, self.retention_hours
+        most = 60 * kept - REPLY_BEFORE_END_MINUTES
+        why = f"replies come {REPLY_BEFORE_END_MINUTES} minutes before the mail is expunged"
+        if most <= 0:
+            return [InvalidValue("retention_hours", kept, f"2 or more ({why})")]
+        if delay > most:
+            limit = f"{most} or less with retention_hours {kept} ({why})"
+            return [InvalidValue("reply_delay_min_minutes", delay, limit)]
+        return []
 
     def sends_on(self, day: date) -> bool:
         """Whether the date is one of the sending weekdays."""
@@ -208,25 +220,42 @@ class Policy(BaseModel):
             InvalidPolicy: with every mistake found.
         """
         mistakes = [
-            _unknown(key, value) for key, value in values.items() if key not in cls.model_fields
+            _unknown(str(key), value)
+            for key, value in values.items()
+            if key not in cls.model_fields
         ]
         known = {key: value for key, value in values.items() if key in cls.model_fields}
         preset = PRESETS.get(str(known.get("mode", "standard")))
         filled = dict(zip(RAMP, preset, strict=True)) | known if preset else known
-        policy: Policy | None = None
-        try:
-            policy = cls.model_validate(filled)
-        except ValidationError as error:
-            mistakes += _mistakes(error)
-        except InvalidPolicy as error:
-            mistakes += error.mistakes
         retention = known.get("retention_hours")
         if type(retention) is int and 1 <= retention < MIN_RETENTION_HOURS and not sandbox:
             limits = f"{MIN_RETENTION_HOURS} hours or more outside a sandbox"
             mistakes.append(InvalidValue("retention_hours", retention, limits))
+        wrong = {mistake.field for mistake in mistakes}
+        policy: Policy | None = None
+        try:
+            policy = cls.model_validate(filled, context=wrong)
+        except ValidationError as error:
+            mistakes += _mistakes(error)
+            mistakes += cls._contradictions(filled, {mistake.field for mistake in mistakes})
+        except InvalidPolicy as error:
+            mistakes += error.mistakes
         if mistakes or policy is None:
             raise InvalidPolicy(mistakes) from None
         return policy._labelled()
+
+    @classmethod
+    def _contradictions(
+        cls, values: Mapping[str, object], wrong: Collection[str]
+    ) -> list[InvalidValue]:
+        """What is wrong between the fields that are right by themselves."""
+        try:
+            cls.model_validate(
+                {key: value for key, value in values.items() if key not in wrong}, context=wrong
+            )
+        except InvalidPolicy as error:
+            return error.mistakes
+        return []
 
     def _labelled(self) -> Policy:
         own = (self.start_volume, self.step, self.cap)
@@ -264,15 +293,15 @@ def apply(policy: Policy, changes: Mapping[str, str], sandbox: bool = False) -> 
         InvalidPolicy: with every mistake found.
     """
     base = policy.to_json()
-    if changes.get("mode") in PRESETS:
-        for name in RAMP:
-            del base[name]
     typed = {
         key: from_text(text, Policy.model_fields[key].default)
         if key in Policy.model_fields
         else text
         for key, text in changes.items()
     }
+    if typed.get("mode") in PRESETS:
+        for name in RAMP:
+            del base[name]
     return Policy.parse(base | typed, sandbox)
 
 

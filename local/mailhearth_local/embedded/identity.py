@@ -34,6 +34,10 @@ class Account:
         words = [self.setpriv, f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups"]
         kept = "-all" if self.capability is None else f"-all,+{self.capability}"
         words += [f"--inh-caps={kept}", f"--ambient-caps={kept}", f"--bounding-set={kept}"]
+        if self.capability is not None:
+            # Postgres looks for its programs with access(2), which sets an ordinary account's
+            # capabilities aside unless told not to (capabilities(7), SECBIT_NO_SETUID_FIXUP).
+            words.append("--securebits=+no_setuid_fixup")
         if death_signal is not None:
             words.append(f"--pdeathsig={death_signal.name.removeprefix('SIG')}")
         return [*words, "--no-new-privs", "--", *command]

@@ -53,6 +53,21 @@ def remembered(url: str) -> list[str]:
         return [row[0] for row in conn.execute("SELECT word FROM memory ORDER BY word")]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root steps down: run as root")
+def test_programs_in_a_closed_folder_are_found_and_nothing_can_be_written(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"  # as a checkout in root's home is
+    closed.mkdir(mode=0o700)
+    program = closed / "program"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    account = unprivileged([program])
+    assert account is not None
+    probe = "import os; print(*(os.access({!r}, m) for m in (os.X_OK, os.R_OK, os.W_OK)))"
+    command = account.wrap([sys.executable, "-c", probe.format(str(program))])
+    seen = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout
+    assert seen.split() == ["True", "True", str(account.capability == "dac_override")]
+
+
 def test_the_owner_owns_its_database_and_is_no_superuser(
     postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:

@@ -19,7 +19,6 @@ from redis.retry import Retry
 from mailhearth_core.errors import InvalidValue
 from mailhearth_core.secrets import Secret
 from mailhearth_local.embedded.folder import FolderBusy
-from mailhearth_local.embedded.process import command_line
 from mailhearth_local.embedded.valkey import EmbeddedValkey, binary
 
 RULES = ["~group:*", "+@read", "+@write", "-@dangerous"]
@@ -43,6 +42,14 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 10) -> None
 
 def client(url: Secret) -> redis.Redis:
     return redis.Redis.from_url(url.reveal(), decode_responses=True, retry=Retry(NoBackoff(), 0))
+
+
+def answers(url: Secret) -> bool:
+    with client(url) as asked:
+        try:
+            return bool(asked.ping())
+        except redis.exceptions.ConnectionError:
+            return False
 
 
 def test_each_login_reaches_its_own_keys_and_a_nameless_one_nothing(
@@ -135,13 +142,14 @@ def test_an_orphan_is_replaced_and_a_second_owner_refused(
     valkey.ensure_started()
     with pytest.raises(FolderBusy):
         EmbeddedValkey(tmp_path / "valkey").ensure_started()
+    url = valkey.admin_url
     valkey.stop()
     folder = tmp_path / "valkey"
     config = str(folder / "valkey.conf")
     with subprocess.Popen([str(binary()), config], stdout=subprocess.DEVNULL) as orphan:
         try:
             (folder / "pid").write_text(f"{orphan.pid}\n")
-            until(lambda: config in command_line(orphan.pid), "the orphan runs")
+            until(lambda: answers(url), "the orphan serves")
             valkey.ensure_started()
             assert orphan.wait(10) == 0, "shut down, not killed"
         finally:

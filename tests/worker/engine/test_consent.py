@@ -1,0 +1,138 @@
+"""Without consent nothing is sent, nothing received, and nobody signs in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from engine import MONDAY, Engine
+from mailhearth_core.providers.imap_smtp.provider import ImapSmtpProvider
+
+Team = tuple[UUID, list[UUID]]
+
+
+@pytest.fixture
+def signins(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each address was signed in to, on either server."""
+    count: Counter[str] = Counter()
+    for name in ("open_reader", "open_sender"):
+        real = getattr(ImapSmtpProvider, name)
+
+        def counted(
+            self: ImapSmtpProvider, config: Any, *rest: Any, real: Any = real, **more: Any
+        ) -> Any:
+            count[config.address] += 1
+            return real(self, config, *rest, **more)
+
+        monkeypatch.setattr(ImapSmtpProvider, name, counted)
+    return count
+
+
+def test_a_peer_that_withdrew_gets_nothing_more_and_another_is_bound(
+    engine: Engine, team: Team
+) -> None:
+    workspace, mailboxes = team
+    lost = engine.run_until_bound(MONDAY + timedelta(hours=9))
+    first = UUID(lost["peer_ref"])
+    engine.consent(workspace, first, "none")
+    # The sender's worker comes before the scheduler has seen it.
+    withdrawn_at = lost["due_at"] + timedelta(seconds=1)
+    engine.set_clock(withdrawn_at)
+    engine.drain(workspace, lost["mailbox_id"])
+    assert lost["message_id"] not in engine.arrivals()
+    engine.run_until(MONDAY + timedelta(hours=18))
+    rows = {row["id"]: row for row in engine.rows("SELECT * FROM outbound")}
+    ended = rows[lost["id"]]
+    if ended["state"] == "sent":
+        assert ended["peer_ref"] != str(first)
+        assert ended["message_id"] != lost["message_id"]
+    else:
+        assert (ended["state"], ended["reason"]) == ("skipped", "no_peer")
+        assert ended["bind_reason"] == "the peer bound before no longer takes part"
+    own = [row for row in rows.values() if row["mailbox_id"] == first]
+    assert {(row["state"], row["reason"]) for row in own if row["sent_at"] is None} <= {
+        ("cancelled", "consent was withdrawn")
+    }
+    sent = [row for row in rows.values() if row["state"] == "sent"]
+    assert engine.arrivals() == Counter(row["message_id"] for row in sent)
+    assert not [
+        row for row in sent if row["peer_ref"] == str(first) and row["sent_at"] >= withdrawn_at
+    ]
+
+
+def test_a_mailbox_without_consent_is_not_signed_in_to(
+    engine: Engine, team: Team, signins: Counter[str]
+) -> None:
+    workspace, mailboxes = team
+    engine.run_until(MONDAY + timedelta(hours=12))
+    addresses = [engine.row(workspace, mailbox)["address"] for mailbox in mailboxes]
+    assert all(signins[address] >= 2 for address in addresses)
+    engine.consent(workspace, mailboxes[0], "none")
+    engine.runtime.sessions.close()
+    signins.clear()
+    engine.drain(workspace, mailboxes[0])  # a wake-up that was on its way
+    engine.run_until(MONDAY + timedelta(hours=36))
+    assert signins[addresses[0]] == 0
+    assert signins[addresses[1]] > 0
+    open_ = engine.rows(
+        "SELECT kind FROM action WHERE mailbox_id = %s AND state IN ('waiting', 'pending', 'leased') "
+        "AND kind <> 'check_domain'",
+        mailboxes[0],
+    )
+    assert open_ == []
+
+
+def test_a_paused_mailbox_drains(engine: Engine, team: Team) -> None:
+    workspace, mailboxes = team
+    engine.run_until(MONDAY + timedelta(hours=12))
+    engine.pause(workspace, mailboxes[0])
+    engine.run_until(MONDAY + timedelta(hours=32))
+    after = MONDAY + timedelta(hours=12)
+    sent = "SELECT count(*) AS n FROM outbound WHERE state = 'sent' AND sent_at > %s AND "
+    assert engine.one(sent + "mailbox_id = %s", after, mailboxes[0])["n"] == 0
+    assert engine.one(sent + "peer_ref = %s", after, str(mailboxes[0]))["n"] == 0
+    assert engine.one(sent + "mailbox_id = %s", after, mailboxes[1])["n"] > 0
+    came = engine.rows("SELECT state, filed_at FROM inbound WHERE mailbox_id = %s", mailboxes[0])
+    assert came
+    assert {row["state"] for row in came} == {"observed"}
+    assert all(row["filed_at"] for row in came)
+    assert engine.one("SELECT count(*) AS n FROM rollups WHERE sent > planned")["n"] == 0
+
+
+def test_between_workspaces_both_sides_must_agree(engine: Engine) -> None:
+    north, south = (engine.installation.workspace(name) for name in ("north", "south"))
+    mailboxes = {}
+    for workspace, users, consent in (
+        (north, engine.users[:2], "network"),
+        (south, engine.users[4:6], "workspace"),
+    ):
+        pool = engine.installation.pool(workspace, pair_gap_hours=24, peering_scope="network")
+        mailboxes[workspace] = [
+            engine.connect(workspace, pool, user, consent=consent) for user in users
+        ]
+    engine.run_until(MONDAY + timedelta(hours=18))
+    crossed = "SELECT count(*) AS n FROM outbound o JOIN inbound i USING (pair_id) "
+    crossed += "WHERE o.workspace_id <> i.workspace_id AND o.state = "
+    assert engine.one(crossed + "'sent'")["n"] == 0
+    for mailbox in mailboxes[south]:
+        engine.consent(south, mailbox, "network")
+    engine.run_until(MONDAY + timedelta(hours=35))
+    across = engine.one(crossed + "'sent'")["n"]
+    assert across > 0
+    # A workspace that is suspended neither sends nor receives nor is signed in to.
+    engine.rows("UPDATE workspaces SET state = 'suspended' WHERE workspace_id = %s", south)
+    engine.run_until(MONDAY + timedelta(hours=44))
+    late = engine.rows(
+        "SELECT o.state, o.reason FROM outbound o WHERE o.workspace_id = %s AND o.day = '2026-03-03' "
+        "AND o.due_at > %s",
+        south,
+        MONDAY + timedelta(hours=35, minutes=10),
+    )
+    assert {(row["state"], row["reason"]) for row in late} == {
+        ("cancelled", "the workspace is suspended")
+    }
+    assert engine.one(crossed + "'sent' AND o.sent_at > %s", MONDAY + timedelta(hours=35, minutes=10))["n"] == 0

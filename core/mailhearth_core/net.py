@@ -246,6 +246,8 @@ class Dialer:
         try:
             return (ip_address(host.strip("[]")),)
         except ValueError:
+            if host.rstrip(".").lower() == "localhost":  # no question to the DNS: RFC 6761, 6.3
+                return (ip_address("127.0.0.1"), ip_address("::1"))
             found = self._resolver.addresses(host)
         if not found:
             raise NameNotFound(host)

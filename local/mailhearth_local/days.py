@@ -23,6 +23,8 @@ STUCK_SECONDS = 120.0
 OLD = timedelta(hours=24)
 GRACE = timedelta(minutes=30)
 """For the look that is due when a message is 24 h old."""
+SCAN_TIME = timedelta(hours=2)
+"""A mailbox that cannot be signed in to for so long is reported as not scanned."""
 
 _OPEN = """
 SELECT count(*) AS n FROM admin.messages
@@ -167,8 +169,8 @@ class DaysRun:
             census = one(conn.execute(_CENSUS, (self._census_at,)).fetchone())
             if census["planned"] == 0:  # the plan was rolled back: the database broke off
                 self._phase = Phase.LOOKING
-            elif census["open"] == 0:
-                return self._finish(conn, census["failed"])
+            elif census["open"] == 0 or business > self._end_of_scan:
+                return self._finish(conn, census["open"] + census["failed"])
             mark = (business, census["open"])
         self._watch_for_standstill(conn, mark, business)
         return None
@@ -184,6 +186,11 @@ class DaysRun:
         )
         self._done(found)
         return 0 if report.is_clean(found) else 1
+
+    @property
+    def _end_of_scan(self) -> datetime:
+        assert self._census_at is not None
+        return self._census_at + SCAN_TIME
 
     def _watch_for_standstill(self, conn: Connection, mark: object, business: datetime) -> None:
         if mark != self._mark:

@@ -53,6 +53,8 @@ PASSED_ON = (
     "ALLOW_PRIVATE_NETWORKS", "ALLOW_APP_PASSWORDS", "ZONE_FILE", "TICK_MS",
 )  # fmt: skip
 """Settings of worker and scheduler that may be given to `up`; the others it sets itself."""
+SANDBOX_DEFAULTS: Mapping[str, str] = {"MAILHEARTH_PER_HOST_CAP": "64"}
+"""All mailboxes of a sandbox are on one host, which is this machine."""
 SYSTEM_NAMES = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
 
 
@@ -243,6 +245,7 @@ class Stack:
         """
         return {
             "MAILHEARTH_TICK_MS": "60" if scaled else "500",
+            **(SANDBOX_DEFAULTS if self.sandbox else {}),
             **_common(self.environ),
             "MAILHEARTH_ENVIRONMENT": self.environment,
             "MAILHEARTH_DATABASE_URL": self.urls.scheduler.reveal(),
@@ -431,7 +434,7 @@ def worker_environment(
         "MAILHEARTH_METRICS_PORT": str(port),
         "MAILHEARTH_HEALTH_PORT": str(port),
     }
-    defaults = {}
+    defaults = dict(SANDBOX_DEFAULTS) if sandbox else {}
     if environment != Environment.PRODUCTION:
         defaults["MAILHEARTH_ALLOW_PRIVATE_NETWORKS"] = LOOPBACK_NETWORKS
     zone = data / "sandbox" / ZONE_FILE

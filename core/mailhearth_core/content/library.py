@@ -116,6 +116,7 @@ class Library:
         blank = Thread("", len(script.turns), self._source, script, opening, key)
         rng = stream("content", *key, "subject")
         subject = blank._fill(draw(script.subjects, rng), rng, {})
+        subject = subject[:1].upper() + subject[1:]
         return Thread(subject, blank.turns, self._source, script, opening, key)
 
 

@@ -70,6 +70,15 @@ def test_the_name_is_resolved_once_and_the_vetted_address_is_dialed() -> None:
     assert (resolver.asked, str(dialed.address), peer) == (1, "127.0.0.1", "127.0.0.1")
 
 
+def test_localhost_is_this_machine_without_a_question_to_the_dns() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        dialed = Dialer(ZoneResolver({}), allowed=LOOPBACK).connect(
+            "LocalHost.", listener.getsockname()[1], Deadline(2)
+        )
+        dialed.sock.close()
+    assert str(dialed.address) == "127.0.0.1"
+
+
 def test_without_encryption_only_loopback_is_reached() -> None:
     dialer = Dialer(ZoneResolver({"far.test": {"a": ["8.8.8.8"]}}), allowed=LOOPBACK)
     with pytest.raises(ConnectionFailed) as caught:

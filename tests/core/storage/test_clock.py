@@ -80,13 +80,13 @@ def test_it_stands_still_while_work_is_late(installation: TestInstallation, stat
     row = tick(installation)
     assert (row["business_at"], row["stalled"]) == (start, True)
     for still_moves in (
-        "UPDATE action SET due_at = due_at + interval '2 seconds'",  # within a machine second
+        "UPDATE action SET due_at = due_at + interval '10 minutes'",  # within a machine second
         "UPDATE action SET due_at = due_at - interval '1 day', state = 'waiting'",
         "UPDATE action SET state = 'done'",
     ):
         installation.rows(still_moves)
         before = installation.one("SELECT business_at FROM business_clock")["business_at"]
-        if "2 seconds" in still_moves:
+        if "10 minutes" in still_moves:
             last_tick(installation, timedelta(0))
             assert tick(installation)["stalled"] is False
             continue
@@ -94,6 +94,30 @@ def test_it_stands_still_while_work_is_late(installation: TestInstallation, stat
         row = tick(installation)
         assert row["stalled"] is False
         assert row["business_at"] > before
+
+
+def test_a_fast_clock_waits_for_what_is_due_however_slow_the_passes(
+    installation: TestInstallation,
+) -> None:
+    """Twelve seconds a day: a message's two hours are one machine second."""
+    installation.enter_sandbox(12)
+    workspace = installation.workspace()
+    mailbox = installation.mailbox(workspace, installation.pool(workspace), "a@one.test")
+    start = installation.one("SELECT business_at FROM business_clock")["business_at"]
+    due = start + timedelta(minutes=40)
+    installation.rows(
+        "INSERT INTO action (workspace_id, mailbox_id, kind, due_at, state) "
+        "VALUES (%s, %s, 'census', %s, 'pending')",
+        workspace, mailbox, due,
+    )  # fmt: skip
+    for _ in range(5):
+        last_tick(installation, timedelta(seconds=5))
+        row = tick(installation)
+    assert (row["business_at"], row["stalled"]) == (due + timedelta(minutes=30), True)
+    installation.rows("UPDATE action SET state = 'done'")
+    last_tick(installation, timedelta(seconds=5))
+    moved = tick(installation)["business_at"] - row["business_at"]
+    assert moved == timedelta(minutes=30)  # no step of a pass is jumped over
 
 
 def test_internaldate_converts_right_within_a_second_and_never_back(

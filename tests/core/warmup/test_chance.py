@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import date
+from itertools import pairwise
 from uuid import RFC_4122, UUID
 
 import pytest
@@ -61,7 +62,7 @@ def test_streams_of_neighbouring_seeds_are_spread_evenly() -> None:
     firsts = [stream(seed, "send").random() for seed in range(2000)]
     tenths = [sum(int(number * 10) == tenth for number in firsts) for tenth in range(10)]
     assert all(150 < count < 250 for count in tenths)
-    pairs = sum((a < 0.5) == (b < 0.5) for a, b in zip(firsts, firsts[1:], strict=False))
+    pairs = sum((a < 0.5) == (b < 0.5) for a, b in pairwise(firsts))
     assert 900 < pairs < 1100
 
 

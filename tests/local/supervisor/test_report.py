@@ -100,3 +100,5 @@ def test_only_a_run_without_loss_and_doubles_is_clean() -> None:
     assert is_clean(report(message(), unsent("skipped", "late")))
     assert not is_clean(report(message(copies=2)))
     assert not is_clean(report(message(placement="missing", copies=0)))
+    unscanned = summarise([message()], pending=0, seconds=1.0, about={"mailboxes_not_scanned": 1})
+    assert not is_clean(unscanned)

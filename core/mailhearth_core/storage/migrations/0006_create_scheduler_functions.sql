@@ -2,8 +2,9 @@
 
 SET LOCAL ROLE @planner@;
 
--- Moves a scaled clock on, by at most p_max_step machine seconds' worth. It stands still while any due
--- action is older than one machine second, so that load never looks like lateness.
+-- Moves a scaled clock on, by at most p_max_step machine seconds' worth and never by more than half an
+-- hour, so that no step of a pass is jumped over. It stands still one machine second (half an hour at
+-- most) past the oldest due action until that is done, so that load never looks like lateness.
 CREATE FUNCTION sched.tick(p_max_step double precision)
 RETURNS TABLE (business_at timestamptz, sending_ends timestamptz, stalled boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = mailhearth, pg_temp AS $$
@@ -12,6 +13,8 @@ DECLARE
   c business_clock%ROWTYPE;
   late boolean;
   step double precision;
+  next timestamptz;
+  stop timestamptz;
   machine timestamptz := clock_timestamp();
 BEGIN
   SELECT * INTO c FROM business_clock FOR UPDATE;
@@ -19,13 +22,12 @@ BEGIN
     RETURN QUERY SELECT machine, NULL::timestamptz, false;
     RETURN;
   END IF;
-  late := EXISTS (SELECT 1 FROM action a
-                  WHERE a.state IN ('pending', 'leased', 'sending')
-                    AND a.due_at < c.business_at - make_interval(secs => c.rate));
   step := least(greatest(extract(epoch FROM machine - c.ticked_at), 0), p_max_step);
-  IF NOT late THEN
-    c.business_at := c.business_at + make_interval(secs => step * c.rate);
-  END IF;
+  next := c.business_at + make_interval(secs => least(step * c.rate, 1800));
+  SELECT min(a.due_at) + make_interval(secs => least(c.rate, 1800)) INTO stop
+  FROM action a WHERE a.state IN ('pending', 'leased', 'sending');
+  late := coalesce(stop < next, false);
+  c.business_at := greatest(c.business_at, least(next, stop));
   UPDATE business_clock SET business_at = c.business_at, ticked_at = machine;
   IF NOT EXISTS (SELECT 1 FROM clock_epochs e WHERE e.machine_at > machine - interval '1 second') THEN
     INSERT INTO clock_epochs VALUES (machine, c.business_at) ON CONFLICT DO NOTHING;

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from mailhearth_core.warmup.chance import between, stream
-from mailhearth_core.warmup.policy import Policy
+from mailhearth_core.warmup.policy import REPLY_BEFORE_END_MINUTES, Policy
 from mailhearth_core.warmup.polling import WAKE_SLOT, wake_slot
 
 RESCUE_MINUTES = (2.0, 25.0)
 FLAG_MINUTES = (0.0, 10.0)
 FILE_MINUTES = (60.0, 720.0)
-REPLY_BEFORE_END = 60.0
-"""Minutes: a message is answered while it is still there."""
 
 # How much of the retention may pass, at most, until each deed is done. Only a sandbox keeps mail so
 # short that this binds.
@@ -95,7 +93,8 @@ def _reply_at(
 ) -> datetime | None:
     low = float(policy.reply_delay_min_minutes)
     high = min(
-        float(policy.reply_delay_max_minutes), policy.retention_hours * 60.0 - REPLY_BEFORE_END
+        float(policy.reply_delay_max_minutes),
+        policy.retention_hours * 60.0 - REPLY_BEFORE_END_MINUTES,
     )
     if low > high:
         return None

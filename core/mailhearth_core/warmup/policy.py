@@ -121,7 +121,7 @@ class Policy(BaseModel):
         10080, 10, 20160, "minutes", "after a week an answer looks odd"
     )
     read_dwell_min_minutes: Whole = bounded(
-        3, 0, 720, "minutes", "shortest time before a message is read"
+        3, 0, 719, "minutes", "shortest time before a message is read"
     )
     read_dwell_max_minutes: Whole = bounded(
         90, 1, 720, "minutes", "longest time before a message is read"
@@ -129,7 +129,7 @@ class Policy(BaseModel):
     flag_percent: Whole = bounded(15, 0, 50, "percent", "share of read mail that is flagged")
     retention_hours: Whole = bounded(
         336,
-        1,
+        2,
         2160,
         "hours",
         f"until warmup mail is expunged; below {MIN_RETENTION_HOURS} only in a sandbox",
@@ -198,8 +198,6 @@ class Policy(BaseModel):
         delay, kept = self.reply_delay_min_minutes, self.retention_hours
         most = 60 * kept - REPLY_BEFORE_END_MINUTES
         why = f"replies come {REPLY_BEFORE_END_MINUTES} minutes before the mail is expunged"
-        if most <= 0:
-            return [InvalidValue("retention_hours", kept, f"2 or more ({why})")]
         if delay > most:
             limit = f"{most} or less with retention_hours {kept} ({why})"
             return [InvalidValue("reply_delay_min_minutes", delay, limit)]
@@ -228,7 +226,7 @@ class Policy(BaseModel):
         preset = PRESETS.get(str(known.get("mode", "standard")))
         filled = dict(zip(RAMP, preset, strict=True)) | known if preset else known
         retention = known.get("retention_hours")
-        if type(retention) is int and 1 <= retention < MIN_RETENTION_HOURS and not sandbox:
+        if type(retention) is int and 2 <= retention < MIN_RETENTION_HOURS and not sandbox:
             limits = f"{MIN_RETENTION_HOURS} hours or more outside a sandbox"
             mistakes.append(InvalidValue("retention_hours", retention, limits))
         wrong = {mistake.field for mistake in mistakes}

@@ -279,8 +279,9 @@ def consent(
     with door.tenant_tx(workspace_id) as conn:
         now = business_now(conn)
         _set_consent(conn, workspace_id, row["id"], scope, actor, now)
-        if scope != "none" and row["connected_at"] is None:
+        if scope != "none":
             _ask_sign_in(conn, workspace_id, row["id"], now)
+            _ask_clean_up(conn, row["id"], now)
         audit(conn, workspace_id, "mailbox.consent", actor, row["address"], scope=scope)
 
 
@@ -383,5 +384,22 @@ def _ask_sign_in(conn: Connection, workspace_id: UUID, mailbox_id: UUID, now: da
         "INSERT INTO action (workspace_id, mailbox_id, kind, due_at) "
         "SELECT workspace_id, id, 'poll', %s FROM mailboxes WHERE id=%s AND consent <> 'none' "
         "AND state <> 'removed' ON CONFLICT DO NOTHING",
+        (now, mailbox_id),
+    )
+
+
+def _ask_clean_up(conn: Connection, mailbox_id: UUID, now: datetime) -> None:
+    """Warmup mail that stayed behind while nobody might sign in goes when its time is over."""
+    conn.execute(
+        "INSERT INTO action (workspace_id, mailbox_id, kind, due_at, inbound_id) "
+        "SELECT i.workspace_id, i.mailbox_id, 'expunge', greatest(%s, i.observed_at + "
+        "make_interval(hours => (p.policy ->> 'retention_hours')::integer)), i.id "
+        "FROM inbound i "
+        "JOIN mailboxes m ON m.workspace_id = i.workspace_id AND m.id = i.mailbox_id "
+        "JOIN pools p ON p.workspace_id = m.workspace_id AND p.id = m.pool_id "
+        "WHERE i.mailbox_id = %s AND i.state = 'observed' AND i.expunged_at IS NULL "
+        "AND NOT EXISTS (SELECT 1 FROM action a WHERE a.workspace_id = i.workspace_id "
+        "AND a.inbound_id = i.id AND a.kind = 'expunge' "
+        "AND a.state IN ('pending', 'leased', 'done'))",
         (now, mailbox_id),
     )

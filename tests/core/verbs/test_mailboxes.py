@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -12,6 +14,7 @@ from mailhearth_core.errors import Conflict, InvalidValue, NotFound, NotYet
 from mailhearth_core.secrets import Secret
 from mailhearth_core.verbs import mailboxes, workspaces
 from mailhearth_core.verbs.mailbox_spec import MailboxSpec, parse_spec
+from messages import NOW, Messages
 
 GOOD = {"address": "ann@one.test", "imap": "127.0.0.1:1", "smtp": "127.0.0.1:2", "tls": "none"}
 
@@ -177,3 +180,32 @@ def test_reconnecting_forgets_the_strikes_and_seals_anew(installation: TestInsta
     }
     generations = installation.rows("SELECT generation FROM sealed_credentials")
     assert [row["generation"] for row in generations] == [2, 2]
+
+
+def test_consent_given_again_looks_for_mail_on_its_way_and_cleans_up(
+    installation: TestInstallation,
+) -> None:
+    installation.enter_sandbox(86_400)
+    installation.rows("UPDATE business_clock SET business_at = %s", NOW)
+    messages = Messages(installation)
+    messages.bound(messages.alice, messages.bob)
+    twin = messages.twin(messages.sent(messages.alice))
+    assert twin is not None
+    messages.observed(twin["id"], NOW)
+    database = installation.database("cli")
+    workspace, row = mailboxes.locate(database, "bob@south.test", None)
+    mailboxes.consent(installation.door, workspace, row, "none", ACTOR)
+    messages.settle()
+    assert open_actions(installation, messages.bob) == []
+    for _ in range(2):  # asked twice, planned once
+        mailboxes.consent(installation.door, workspace, row, "network", ACTOR)
+    retention = timedelta(days=14)
+    assert open_actions(installation, messages.bob) == [("expunge", NOW + retention), ("poll", NOW)]
+
+
+def open_actions(installation: TestInstallation, mailbox: UUID) -> list[tuple[str, datetime]]:
+    rows = installation.rows(
+        "SELECT kind, due_at FROM action WHERE mailbox_id = %s AND state = 'pending' ORDER BY kind",
+        mailbox,
+    )
+    return [(row["kind"], row["due_at"]) for row in rows]

@@ -13,13 +13,13 @@ from uuid import UUID
 import structlog
 from psycopg.types.json import Jsonb
 
-from mailhearth_core.content import Library, builtin, parse_library
+from mailhearth_core.content import InvalidContent, Library, builtin, parse_library
 from mailhearth_core.ids import uuid7
 from mailhearth_core.mail.compose import new_message_id, reply_subject
 from mailhearth_core.storage.doors import Connection
 from mailhearth_core.storage.named import named
 from mailhearth_core.warmup.matching import Binding, Slot, Snapshot, Wish, match
-from mailhearth_worker.scheduler.snapshot import peer_of
+from mailhearth_worker.scheduler.snapshot import peers_of
 
 log = structlog.get_logger()
 SQL = named("scheduler")
@@ -40,7 +40,7 @@ def bind(conn: Connection, now: datetime) -> int:
     wishes = {row["inbound_id"]: row for row in SQL.reply_wishes(conn, until=until)}
     bindings = match(
         Snapshot(
-            peers=tuple(peer_of(row) for row in SQL.peering_snapshot(conn, now=now)),
+            peers=tuple(peers_of(SQL.peering_snapshot(conn, now=now))),
             slots=tuple(
                 Slot(
                     row["workspace_id"],
@@ -74,7 +74,9 @@ def bind(conn: Connection, now: datetime) -> int:
         return 0
     libraries: dict[UUID, list[Library]] = defaultdict(list)
     for row in SQL.own_libraries(conn):
-        libraries[row["workspace_id"]].append(_own(f"own/{row['id']}", row["source"]))
+        library = _own(f"own/{row['id']}", row["source"])
+        if library is not None:
+            libraries[row["workspace_id"]].append(library)
     rows = [
         _row(
             binding,
@@ -161,5 +163,10 @@ def _library(
 
 
 @lru_cache(maxsize=64)
-def _own(version: str, source: str) -> Library:
-    return parse_library(source, version)
+def _own(version: str, source: str) -> Library | None:
+    """A workspace's own library; None for one that this version refuses."""
+    try:
+        return parse_library(source, version)
+    except InvalidContent as error:
+        log.error("library_refused", library=version, reason=error.message)
+        return None

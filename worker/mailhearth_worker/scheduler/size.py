@@ -15,7 +15,7 @@ from mailhearth_core.warmup.matching import Peer, eligible_peers
 from mailhearth_core.warmup.ramp import ControllerRow, DaySignals, limited, next_day
 from mailhearth_core.warmup.sizing import SizeInputs, size_day
 from mailhearth_core.warmup.window import local_date, next_midnight
-from mailhearth_worker.scheduler.snapshot import peer_of, policy_of
+from mailhearth_worker.scheduler.snapshot import peers_of, policy_of
 
 log = structlog.get_logger()
 SQL = named("scheduler")
@@ -27,9 +27,13 @@ def size(conn: Connection, now: datetime) -> int:
     rows = list(SQL.to_size(conn, now=now, batch=BATCH))
     if not rows:
         return 0
-    peers = [peer_of(row, expected=True) for row in SQL.peering_snapshot(conn, now=now)]
+    peers = peers_of(SQL.peering_snapshot(conn, now=now), expected=True)
     by_id = {peer.mailbox_id: peer for peer in peers}
-    days = [_day(row, by_id[row["mailbox_id"]], peers, now) for row in rows]
+    days = [
+        _day(row, by_id[row["mailbox_id"]], peers, now)
+        for row in rows
+        if row["mailbox_id"] in by_id
+    ]
     stored = int(SQL.store_days(conn, days=Jsonb(days), now=now))
     for day in days:
         log.info(

@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import structlog
+
+from mailhearth_core.errors import InvalidValue
 from mailhearth_core.warmup.matching import Peer
 from mailhearth_core.warmup.policy import Policy
+
+
+log = structlog.get_logger()
+
+
+def peers_of(rows: Iterable[Mapping[str, Any]], *, expected: bool = False) -> list[Peer]:
+    """The mailboxes of the peering snapshot (see `peer_of`).
+
+    A row that makes no sense takes no part; it must not hold up the other tenants.
+    """
+    peers = []
+    for row in rows:
+        try:
+            ZoneInfo(row["timezone"])
+            peers.append(peer_of(row, expected=expected))
+        except (InvalidValue, ZoneInfoNotFoundError, ValueError, TypeError) as error:
+            _tell_once(row["mailbox_id"], repr(error))
+    return peers
+
+
+@lru_cache(maxsize=1024)
+def _tell_once(mailbox_id: UUID, reason: str) -> None:
+    log.error("mailbox_makes_no_sense", mailbox_id=str(mailbox_id), reason=reason)
 
 
 def policy_of(data: Mapping[str, Any]) -> Policy:

@@ -164,7 +164,7 @@ def _heading(picture: Picture) -> Text:
 def _table(picture: Picture) -> Table:
     table = Table(expand=True, pad_edge=False, box=None, header_style="bold", padding=(0, 1))
     table.add_column("mailbox", no_wrap=True, overflow="ellipsis", ratio=3)
-    for name in ("today", "inbox", "95 %", "rescued", "replies"):
+    for name in ("today", "inbox", "95 % range", "rescued", "replies"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("now", no_wrap=True, overflow="ellipsis", ratio=4)
     for row in picture.mailboxes:

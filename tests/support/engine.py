@@ -182,8 +182,8 @@ class Engine:
         return Counter(message_id for _, _, message_id, _ in placements(self.post))
 
     @contextmanager
-    def imap(self, address: str) -> Iterator[IMAPClient]:
-        """The owner's own mail client."""
+    def imap(self, address: str) -> Iterator[Any]:
+        """The owner's own mail client (an `IMAPClient`, which has no types)."""
         context = ssl.create_default_context(cafile=self.info.ca_file)
         with IMAPClient("127.0.0.1", self.info.imap_port, ssl=True, ssl_context=context) as client:
             client.login(address, self.user(address).password.reveal())

@@ -15,7 +15,6 @@ from mailhearth_core.errors import InvalidValue
 from mailhearth_core.warmup.matching import Peer
 from mailhearth_core.warmup.policy import Policy
 
-
 log = structlog.get_logger()
 
 

@@ -45,7 +45,9 @@ def test_without_names_no_gap_is_left() -> None:
 
 
 def test_names_stand_on_their_own_side() -> None:
-    thread = next(t for s in range(500) if "Anna" in (t := builtin().thread(s)).body(0, "Anna", "Tom"))
+    thread = next(
+        t for s in range(500) if "Anna" in (t := builtin().thread(s)).body(0, "Anna", "Tom")
+    )
     opening, reply = thread.body(0, "Anna", "Tom"), thread.body(1, "Tom", "Anna")
     assert opening.rstrip().endswith("Anna")
     assert "Anna" not in opening.splitlines()[0]

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from psycopg.types.json import Jsonb
 
+from mailhearth_core.ids import uuid7
 from mailhearth_core.storage.doors import Connection
 from mailhearth_core.storage.named import named
 from mailhearth_core.warmup.matching import Peer, eligible_peers
@@ -42,6 +43,7 @@ def size(conn: Connection, now: datetime) -> int:
             mailbox_id=day["mailbox_id"],
             day=day["day"],
             volume=day["volume"],
+            correlation_ids=day["correlations"],
         )
     return stored
 
@@ -83,5 +85,6 @@ def _day(row: Mapping[str, Any], own: Peer, peers: Sequence[Peer], now: datetime
         "reasons": [reason.to_json() for reason in sized.reasons],
         "controller": controller.to_json() if fresh else None,
         "moments": [moment.isoformat() for moment in sized.moments],
+        "correlations": [str(uuid7()) for _ in sized.moments],
         "next_size_at": next_midnight(now, row["timezone"]).isoformat(),
     }

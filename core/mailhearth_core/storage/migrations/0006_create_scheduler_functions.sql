@@ -100,7 +100,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = mailhearth, pg_temp AS $$
 $$;
 
 -- Stores sized days. Each element: workspace_id, mailbox_id, day, volume, inputs, reasons, controller
--- (or null), moments [timestamptz], next_size_at. A day that is already sized stays as it is.
+-- (or null), moments [timestamptz], correlations [uuid, one for each moment] (or null),
+-- next_size_at. A day that is already sized stays as it is.
 CREATE FUNCTION sched.store_days(p_days jsonb, p_now timestamptz) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = mailhearth, pg_temp AS $$
 DECLARE
@@ -108,7 +109,7 @@ DECLARE
 BEGIN
   WITH sized AS (
     SELECT * FROM jsonb_to_recordset(p_days) AS d(workspace_id uuid, mailbox_id uuid, day date, volume integer,
-      inputs jsonb, reasons jsonb, controller jsonb, moments jsonb, next_size_at timestamptz)),
+      inputs jsonb, reasons jsonb, controller jsonb, moments jsonb, correlations jsonb, next_size_at timestamptz)),
   fresh AS (
     INSERT INTO day_sizes (workspace_id, mailbox_id, day, volume, inputs, reasons, sized_at)
     SELECT s.workspace_id, s.mailbox_id, s.day, s.volume, s.inputs, s.reasons, p_now FROM sized s
@@ -123,8 +124,9 @@ BEGIN
     FROM rows r WHERE jsonb_typeof(r.controller) = 'object'
     ON CONFLICT DO NOTHING),
   halves AS (
-    INSERT INTO outbound (workspace_id, mailbox_id, day, slot, due_at)
-    SELECT r.workspace_id, r.mailbox_id, r.day, m.slot, m.due::timestamptz
+    INSERT INTO outbound (workspace_id, mailbox_id, day, slot, due_at, correlation_id)
+    SELECT r.workspace_id, r.mailbox_id, r.day, m.slot, m.due::timestamptz,
+      coalesce((r.correlations ->> (m.slot::integer - 1))::uuid, uuid7())
     FROM rows r CROSS JOIN LATERAL jsonb_array_elements_text(r.moments) WITH ORDINALITY AS m(due, slot)
     RETURNING outbound.workspace_id, outbound.mailbox_id, outbound.id, outbound.due_at),
   acts AS (

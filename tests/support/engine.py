@@ -254,11 +254,11 @@ class Engine:
                 "AND connected_at IS NOT NULL), %s) AS at",
                 self.now + timedelta(hours=1),
             )["at"]
+            ahead = max(ahead, self.now + timedelta(seconds=1))
             if ahead >= end:
                 self.set_clock(end)
                 self.settle_down()
                 return
-            ahead = max(ahead, self.now + timedelta(seconds=1))
             self.set_clock(min(ahead + (MONDAY - ahead) % step, end))
 
 

@@ -125,11 +125,11 @@ def _line_mistakes(source: str) -> Iterator[str]:
 
 
 def _script_mistakes(source: Source) -> Iterator[str]:
-    for (kind, tone), texts in source.manners.items():
+    for texts in source.manners.values():
         for text in texts:
             for slot in slots(text):
                 if not known(source, None, slot):
-                    yield f"line 1: [{kind} {tone}]: {_unknown(slot, source, None)}"
+                    yield f"line {text.line}: {_unknown(slot, source, None)}"
     tones = {tone for _, tone in source.manners}
     for script in source.scripts:
         if script.tone and script.tone not in tones:
@@ -157,10 +157,11 @@ def _slot_mistakes(source: Source, script: Script) -> Iterator[str]:
     for subject in script.subjects:
         for slot in slots(subject):
             if slot.name in ("sender", "recipient") or not known(source, script, slot):
-                yield f"line {script.line}: subject: {_unknown(slot, source, script)}"
-    for slot in (s for turn in script.turns for text in turn for s in slots(text)):
-        if not known(source, script, slot):
-            yield f"line {script.line}: {_unknown(slot, source, script)}"
+                yield f"line {subject.line}: {_unknown(slot, source, script)}"
+    for text in (text for turn in script.turns for text in turn):
+        for slot in slots(text):
+            if not known(source, script, slot):
+                yield f"line {text.line}: {_unknown(slot, source, script)}"
 
 
 def _length_mistakes(source: Source) -> Iterator[str]:
@@ -169,13 +170,13 @@ def _length_mistakes(source: Source) -> Iterator[str]:
         for subject in script.subjects:
             if (length := longest(subject, lengths)) > MAX_SUBJECT:
                 yield (
-                    f"line {script.line}: a subject of up to {length} characters; at most"
+                    f"line {subject.line}: a subject of up to {length} characters; at most"
                     f" {MAX_SUBJECT} are allowed"
                 )
         for text in (text for turn in script.turns for text in turn):
             if (length := longest(text, lengths)) > MAX_BODY:
                 yield (
-                    f"line {script.line}: a text of up to {length} characters; at most {MAX_BODY}"
+                    f"line {text.line}: a text of up to {length} characters; at most {MAX_BODY}"
                     " are allowed"
                 )
 

@@ -274,7 +274,7 @@ class _Reader:
 
     def _template(self, line: int, text: str) -> Sequence:
         try:
-            return parse(text)
+            return parse(text, line)
         except BadTemplate as mistake:
             self._wrong(line, str(mistake))
             return Sequence(())

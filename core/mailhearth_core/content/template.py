@@ -42,17 +42,21 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """Parts one after the other."""
+    """Parts one after the other. `line` is where a whole template stands in its source, else 0."""
 
     parts: tuple[str | Slot | Choice, ...]
+    line: int = 0
 
 
-def parse(text: str) -> Sequence:
-    """Reads a template. Raises BadTemplate for unbalanced braces, bad slots, too deep nesting."""
+def parse(text: str, line: int = 0) -> Sequence:
+    """Reads a template that stands on a source's `line`.
+
+    Raises BadTemplate for unbalanced braces, bad slots and too deep nesting.
+    """
     sequence, end = _sequence(text, 0, 0)
     if end < len(text):
         raise BadTemplate("a closing brace without an opening one")
-    return sequence
+    return Sequence(sequence.parts, line)
 
 
 def split_options(text: str) -> list[str]:

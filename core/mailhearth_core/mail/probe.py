@@ -32,6 +32,7 @@ _DONE = {
     Stage.TLS: "The connection is encrypted and the certificate fits.",
     Stage.LOGIN: "Signed in as {user}.",
 }
+_SILENT = {"timeout", "connection_lost", "bad_server_reply"}
 _STEP_OF = {Stage.GREETING: Stage.CONNECT}
 
 
@@ -100,4 +101,6 @@ def _failed(side: str, error: MailError, tls: TlsMode) -> Step:
     hint = error.hint
     if error.code == "tls_failed" and tls is TlsMode.IMPLICIT:
         hint = "The port may want STARTTLS instead of TLS (143 and 587 usually do)."
+    elif stage is Stage.CONNECT and tls is TlsMode.STARTTLS and error.code in _SILENT:
+        hint = "The port may want TLS from the first byte instead of STARTTLS (993 and 465 do)."
     return Step(f"{side}.{stage}", False, error.message, hint, error.code)

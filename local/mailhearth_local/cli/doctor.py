@@ -13,7 +13,7 @@ from mailhearth_local.cli.examine import FAIL, OK, WARN, Finding
 from mailhearth_local.cli.options import common
 from mailhearth_local.cli.output import emit_json, visible
 from mailhearth_local.cli.session import Session
-from mailhearth_local.runfile import running
+from mailhearth_local.services.runfile import running
 
 COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 

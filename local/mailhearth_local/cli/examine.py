@@ -28,8 +28,8 @@ from mailhearth_core.verbs import blockers, capacity, keys, mailboxes, pools, wo
 from mailhearth_core.warmup.policy import Policy
 from mailhearth_local.cli.output import short_time
 from mailhearth_local.cli.owner import owner_url, role_prefix
-from mailhearth_local.runfile import RunFile
-from mailhearth_local.stack import Attached
+from mailhearth_local.services.attach import Attached
+from mailhearth_local.services.runfile import RunFile
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 LOW_SPACE = 1 << 30

@@ -8,7 +8,7 @@ from uuid import UUID
 import click
 
 from mailhearth_core.verbs import mailboxes, workspaces
-from mailhearth_local.stack import Attached
+from mailhearth_local.services.attach import Attached
 
 address_argument = click.argument("address")
 workspace_option = click.option(

@@ -19,7 +19,7 @@ from mailhearth_local.cli.output import emit_json, table
 from mailhearth_local.cli.password import read_password, stdin_option
 from mailhearth_local.cli.progress import counting
 from mailhearth_local.cli.session import Session, workspace_of
-from mailhearth_local.stack import Attached
+from mailhearth_local.services.attach import Attached
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from mailhearth_local.cli.output import emit_json, visible
 from mailhearth_local.cli.password import read_password, stdin_option
 from mailhearth_local.cli.session import Session
 from mailhearth_local.embedded.process import tail
-from mailhearth_local.stack import Attached
+from mailhearth_local.services.attach import Attached
 
 POLL_SECONDS = 0.1
 TEST_SECONDS = 150.0

@@ -6,8 +6,9 @@ from mailhearth_core.secrets import Secret
 from mailhearth_core.storage.doors import Database, one
 from mailhearth_core.storage.roles import login_url
 from mailhearth_local.embedded.folder import stored_secret
-from mailhearth_local.runfile import read_run
-from mailhearth_local.stack import OWNER, Attached
+from mailhearth_local.services.attach import Attached
+from mailhearth_local.services.runfile import read_run
+from mailhearth_local.services.stack import OWNER
 
 
 def owner_url(attached: Attached) -> Secret:

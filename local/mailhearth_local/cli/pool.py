@@ -19,7 +19,7 @@ from mailhearth_local.cli.options import (
 )
 from mailhearth_local.cli.output import emit_json, facts, table
 from mailhearth_local.cli.session import Session, wait_for_wish, workspace_of
-from mailhearth_local.stack import Attached
+from mailhearth_local.services.attach import Attached
 
 
 class PolicyCommand(click.Command):

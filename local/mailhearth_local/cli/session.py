@@ -13,7 +13,7 @@ from uuid import UUID
 
 if TYPE_CHECKING:
     from mailhearth_core.verbs.wishes import Actor
-    from mailhearth_local.stack import Attached
+    from mailhearth_local.services.attach import Attached
 
 DATA_VARIABLE = "MAILHEARTH_DATA"
 
@@ -48,13 +48,13 @@ class Session:
     @contextmanager
     def attached(self, *, redis: bool = False) -> Iterator[Attached]:
         """The database: of the running `up`, else the embedded one, started for this call."""
-        from mailhearth_local import stack
         from mailhearth_local.cli.progress import waiting
+        from mailhearth_local.services.attach import attach
 
-        def attach() -> AbstractContextManager[Attached]:
-            return stack.attach(self.data, self.environ, redis=redis)
+        def reach() -> AbstractContextManager[Attached]:
+            return attach(self.data, self.environ, redis=redis)
 
-        opened = attach() if self.quiet else waiting("Opening the database", attach)
+        opened = reach() if self.quiet else waiting("Opening the database", reach)
         with self._logging(), opened as attached:
             yield attached
 

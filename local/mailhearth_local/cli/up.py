@@ -12,7 +12,7 @@ from mailhearth_local.cli.options import common
 from mailhearth_local.cli.session import Session
 
 if TYPE_CHECKING:
-    from mailhearth_local.supervisor import MakeWatcher
+    from mailhearth_local.run.supervisor import MakeWatcher
 
 
 def _say(line: str) -> None:
@@ -67,7 +67,7 @@ def up(
     is observed or 24 hours old; then every folder is scanned and all is counted. The exit code
     is 0 only when nothing was doubled and nothing was lost.
     """
-    from mailhearth_local.supervisor import Mode, Supervisor
+    from mailhearth_local.run.supervisor import Mode, Supervisor
 
     if report is not None and days is None:
         raise click.UsageError("--report: it needs --days, which ends the run that it reports.")
@@ -86,6 +86,6 @@ def _watcher(
     days: int | None, path: Path | None, *, demo: bool, as_json: bool
 ) -> MakeWatcher | None:
     """What looks on: a report's run, a live view at a terminal, or lines of progress."""
-    from mailhearth_local.watchers import make_watcher
+    from mailhearth_local.run.watchers import make_watcher
 
     return make_watcher(days, path, demo=demo, as_json=as_json, say=_say)

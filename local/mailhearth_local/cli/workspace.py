@@ -15,7 +15,7 @@ from mailhearth_local.cli.options import common, data_option, json_option
 from mailhearth_local.cli.output import emit_json, facts, short_time, table
 from mailhearth_local.cli.progress import moving
 from mailhearth_local.cli.session import Session, wait_for_wish
-from mailhearth_local.stack import Attached
+from mailhearth_local.services.attach import Attached
 
 DELETE_SECONDS = 600.0
 

@@ -25,7 +25,7 @@ from mailhearth_core.content import builtin, first_name
         ("<b>Anna</b>", ""),
         ("{sender}", ""),
         ("x" * 41, ""),
-        ("‮annA", "annA"),
+        ("\u202eannA", "annA"),
     ],
 )
 def test_first_name(full: str, first: str) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mailhearth_core.content import InvalidContent, parse_library
+from mailhearth_core.content.checks import check_source
+from mailhearth_core.content.source import read
 from mailhearth_core.errors import MailhearthError
 
 GOOD = """# A small library.
@@ -108,13 +112,18 @@ def test_a_bad_line_is_named(old: str, new: str, told: str) -> None:
         ("I caught", "I} caught", "opening:", "without an opening one"),
         ("I caught", "I {} caught", "opening:", "neither a slot"),
         ("I caught", "{{{{{{{x|y}|z}|a}|b}|c}|d}|e} caught", "opening:", "nested more than 6"),
-        ("I caught", "I {weather} caught", "[thread]", "unknown slot {weather}; allowed: "),
-        ("I caught", "I {day.name} caught", "[thread]", "unknown slot {day.name}"),
-        ("I caught", "I {day#9} caught", "[thread]", "unknown slot {day#9}"),
+        ("I caught", "I {weather} caught", "opening:", "unknown slot {weather}; allowed: "),
+        ("I caught", "I {day.name} caught", "opening:", "unknown slot {day.name}"),
+        ("I caught", "I {day#9} caught", "opening:", "unknown slot {day#9}"),
         ("tone: calm", "tone: wild", "[thread]", "unknown tone 'wild'; allowed: calm"),
-        ("pick boat, colour: ", "pick boat: {boat} | ", "pick boat", "only after its own pick"),
+        (
+            "pick boat, colour: ",
+            "pick colour: {boat} | x\npick boat, hue: ",
+            "pick boat",
+            "only after its own pick",
+        ),
         ("pick boat, colour: ", "pick boat, sender: ", "pick boat", "there twice"),
-        ("subject: Fishing", "subject: {sender}, fishing", "[thread]", "unknown slot {sender}"),
+        ("subject: Fishing", "subject: {sender}, fishing", "subject:", "unknown slot {sender}"),
     ],
 )
 def test_a_bad_template_is_named(old: str, new: str, at: str, told: str) -> None:
@@ -174,3 +183,12 @@ def test_picks_that_double_each_other_are_refused_quickly() -> None:
 def test_no_more_than_four_replies() -> None:
     with pytest.raises(InvalidContent, match="more than 4 replies"):
         parse_library(GOOD + "reply:\nYes.\n" * 5, "own/1")
+
+
+def test_the_example_in_the_docs_reads_without_a_mistake() -> None:
+    page = Path(__file__).parents[3] / "docs" / "content.md"
+    example = page.read_text("utf-8").split("```")[1]
+    source, mistakes = read(example)
+    assert mistakes == []
+    assert [m for m in check_source(source) if "usable openings" not in m] == []
+    assert (source.openings, len(source.scripts[0].turns)) == (2, 3)

@@ -19,12 +19,12 @@ import pytest
 
 from mailhearth_local.cli.app import run
 from mailhearth_local.embedded.folder import FolderLock
-from mailhearth_local.reconciler import Reconciler
-from mailhearth_local.runfile import SUPERVISOR, RunFile, remove_run, write_run
+from mailhearth_local.run.reconciler import Reconciler
 from mailhearth_local.sandbox.accounts import DemoUser
 from mailhearth_local.sandbox.demo import ensure_demo_users
 from mailhearth_local.sandbox.service import MailSandbox
-from mailhearth_local.stack import Stack
+from mailhearth_local.services.runfile import SUPERVISOR, RunFile, remove_run, write_run
+from mailhearth_local.services.stack import Stack
 
 PROGRAM = [sys.executable, "-c", "from mailhearth_local.cli import main; main()"]
 READY_SECONDS = 60.0

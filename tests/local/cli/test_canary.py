@@ -31,8 +31,8 @@ from mailhearth_core.storage.doors import Database
 from mailhearth_core.verbs.mailbox_spec import parse_spec, read_rows
 from mailhearth_local.embedded.folder import stored_secret
 from mailhearth_local.embedded.postgres import SUPERUSER, binaries
-from mailhearth_local.runfile import read_run
-from mailhearth_local.stack import DATABASE, StackSettings
+from mailhearth_local.services.runfile import read_run
+from mailhearth_local.services.stack import DATABASE, StackSettings
 
 PROGRAM = [sys.executable, "-c", "from mailhearth_local.cli import main; main()"]
 CANARY = "canary/7f3a+91:bd@42"

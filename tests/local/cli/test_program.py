@@ -57,7 +57,7 @@ def test_lines_of_help_in_the_tables_name_every_command_of_the_issue() -> None:
 
 
 def test_help_imports_no_command_nor_what_commands_need() -> None:
-    heavy = ("psycopg", "rich", "pydantic", "redis", "mailhearth_local.stack")
+    heavy = ("psycopg", "rich", "pydantic", "redis", "mailhearth_local.services.stack")
     code = (
         "import sys\nfrom mailhearth_local.cli.app import run\n"
         f"assert run(['--help']) == 0\nprint([m for m in {heavy} if m in sys.modules])"

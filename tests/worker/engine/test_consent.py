@@ -135,4 +135,9 @@ def test_between_workspaces_both_sides_must_agree(engine: Engine) -> None:
     assert {(row["state"], row["reason"]) for row in late} == {
         ("cancelled", "the workspace is suspended")
     }
-    assert engine.one(crossed + "'sent' AND o.sent_at > %s", MONDAY + timedelta(hours=35, minutes=10))["n"] == 0
+    assert (
+        engine.one(crossed + "'sent' AND o.sent_at > %s", MONDAY + timedelta(hours=35, minutes=10))[
+            "n"
+        ]
+        == 0
+    )

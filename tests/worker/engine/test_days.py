@@ -35,9 +35,7 @@ def test_three_days_of_twelve_mailboxes(engine: Engine, log_lines: io.StringIO) 
     _plant(engine, "during", "INBOX", [])
     _replies_thread(engine)
     engine.run_until(MONDAY + timedelta(days=2, hours=23), step=step)
-    engine.rows(
-        "UPDATE business_clock SET sending_ends = %s", MONDAY + timedelta(days=2, hours=23)
-    )
+    engine.rows("UPDATE business_clock SET sending_ends = %s", MONDAY + timedelta(days=2, hours=23))
     engine.rows("UPDATE mailboxes SET next_size_at = '2027-01-01'")
     engine.run_until(MONDAY + timedelta(days=4, hours=2), step=timedelta(hours=1))
 

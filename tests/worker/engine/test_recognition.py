@@ -33,9 +33,7 @@ def header(**fields: str) -> HeaderRecord:
     }
     values = known | {name.replace("_", "-"): text for name, text in fields.items()}
     raw = "".join(f"{name}: {text}\r\n" for name, text in values.items())
-    return header_record(
-        raw.encode(), uid=1, internaldate=DUE, flags=frozenset(), size=len(raw)
-    )
+    return header_record(raw.encode(), uid=1, internaldate=DUE, flags=frozenset(), size=len(raw))
 
 
 def ours(found: HeaderRecord, *rows: dict[str, Any]) -> dict[str, Any] | None:
@@ -47,7 +45,10 @@ def ours(found: HeaderRecord, *rows: dict[str, Any]) -> dict[str, Any] | None:
     [
         {"Message_ID": "<one@meadow.test>", "Subject": "[EXT] The plan", "To": "list@x.test"},
         {"Message_ID": "<new@mx.test>", "X_Google_Original_Message_ID": "<one@meadow.test>"},
-        {"Message_ID": "<new@x.prod.outlook.com>", "X_Microsoft_Original_Message_ID": "<one@meadow.test>"},
+        {
+            "Message_ID": "<new@x.prod.outlook.com>",
+            "X_Microsoft_Original_Message_ID": "<one@meadow.test>",
+        },
         {"Message_ID": "<0102-3@eu-west-1.amazonses.com>"},
         {},
     ],
@@ -61,7 +62,11 @@ def test_these_are_ours(fields: dict[str, str]) -> None:
     [
         {"Message_ID": "<other@meadow.test>"},
         {"Message_ID": "<one@meadow.test>", "From": "mallory@evil.test"},
-        {"Message_ID": "<a@b>", "X_Google_Original_Message_ID": "<one@meadow.test>", "From": "m@evil.test"},
+        {
+            "Message_ID": "<a@b>",
+            "X_Google_Original_Message_ID": "<one@meadow.test>",
+            "From": "m@evil.test",
+        },
         {"Message_ID": "<0102-3@amazonses.com>"},
         {"Message_ID": "<r@eu.amazonses.com>", "From": "mallory@evil.test"},
         {"Message_ID": "<r@eu.amazonses.com>", "To": "somebody@else.test"},

@@ -155,7 +155,9 @@ def test_three_delivery_reports_in_a_week_block_a_domain(engine: Engine, team: T
     workspace, mailboxes = team
     target = mailboxes[3]
     # Nobody looks into the recipient's mailbox, so that nothing is observed before the reports come.
-    engine.rows("UPDATE action SET state = 'cancelled' WHERE kind = 'poll' AND mailbox_id = %s", target)
+    engine.rows(
+        "UPDATE action SET state = 'cancelled' WHERE kind = 'poll' AND mailbox_id = %s", target
+    )
     engine.rows("DELETE FROM sealed_credentials WHERE mailbox_id = %s", target)
     reported: set[UUID] = set()
     for quarters in range(36, 140):

@@ -91,7 +91,7 @@ def test_a_row_that_makes_no_sense_holds_nobody_up(engine: Engine, team: Team) -
         "VALUES (%s, 'broken', 'd', 'no library at all', now())",
         workspace,
     )
-    engine.run_until(MONDAY + timedelta(hours=42))
+    engine.run_until(MONDAY + timedelta(hours=42), step=timedelta(minutes=30))
     sent = "SELECT count(*) AS n FROM outbound WHERE state = 'sent' AND day = '2026-03-03' AND "
     assert engine.one(sent + "mailbox_id = %s", mailboxes[1])["n"] > 0
     assert engine.one(sent + "mailbox_id = %s", mailboxes[0])["n"] == 0

@@ -158,9 +158,7 @@ def test_a_key_that_is_not_mounted_is_no_strike(engine: Engine, team: Team) -> N
     assert {row["last_error"] for row in engine.rows("SELECT last_error FROM mailboxes")} == {""}
 
 
-def test_a_password_is_not_sent_to_a_server_that_was_edited_in(
-    engine: Engine, team: Team
-) -> None:
+def test_a_password_is_not_sent_to_a_server_that_was_edited_in(engine: Engine, team: Team) -> None:
     workspace, mailboxes = team
     engine.run_until(MONDAY + timedelta(hours=8))
     engine.runtime.sessions.close()

@@ -15,10 +15,11 @@ from mailhearth_core.settings import SettingsError, WorkerSettings
 from mailhearth_core.verbs import mailboxes, pools, workspaces
 from mailhearth_core.verbs.mailbox_spec import parse_spec
 from mailhearth_core.verbs.wishes import Actor, await_wish
-from mailhearth_local.days import DaysRun
 from mailhearth_local.embedded.postgres import EmbeddedPostgres
 from mailhearth_local.embedded.valkey import EmbeddedValkey
-from mailhearth_local.stack import Attached, Stack, attach
+from mailhearth_local.run.days import DaysRun
+from mailhearth_local.services.attach import Attached, attach
+from mailhearth_local.services.stack import Stack
 from running_up import Up
 from waiting import wait_for
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from mailhearth_core.storage.clock import business_now
 from mailhearth_core.storage.doors import Database, one
-from mailhearth_local.days import DaysRun, Progress, table, write_report
+from mailhearth_local.run.days import DaysRun, Progress, table, write_report
 
 if TYPE_CHECKING:
-    from mailhearth_local.stack import Stack
-    from mailhearth_local.supervisor import MakeWatcher, Watcher
+    from mailhearth_local.run.supervisor import MakeWatcher, Watcher
+    from mailhearth_local.services.stack import Stack
 
 LINE_SECONDS = 5.0
 
@@ -110,7 +110,7 @@ def make_watcher(
         view: Any = None
         watchers: list[Watcher] = []
         if at_terminal:
-            from mailhearth_local.live import LiveView  # rich, only where it is seen
+            from mailhearth_local.run.live import LiveView  # rich, only where it is seen
 
             view = LiveView(database)
             watchers.append(view)

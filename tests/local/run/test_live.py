@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mailhearth_local.live import Picture, draw, why_not_sending
+from mailhearth_local.run.live import Picture, draw, why_not_sending
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from mailhearth_local.report import COUNTS
+from mailhearth_local.run.report import COUNTS
 from mailhearth_local.sandbox.accounts import AccountsFile
 from mailhearth_local.sandbox.scan import placements
 from running_up import Up

@@ -14,8 +14,8 @@ from typing import Any
 from mailhearth_core.errors import MailhearthError, ServiceUnavailable
 from mailhearth_core.storage.clock import business_now
 from mailhearth_core.storage.doors import Connection, Database, one
-from mailhearth_local import report
 from mailhearth_local.embedded.folder import write_atomically
+from mailhearth_local.run import report
 
 LOOK_SECONDS = 0.4
 STUCK_SECONDS = 120.0

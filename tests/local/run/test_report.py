@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mailhearth_local.report import COUNTS, Message, is_clean, summarise
+from mailhearth_local.run.report import COUNTS, Message, is_clean, summarise
 
 AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
 

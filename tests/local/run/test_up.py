@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from mailhearth_local.children import Child
 from mailhearth_local.embedded.process import command_line
+from mailhearth_local.run.children import Child
 from running_up import Up, is_gone
 from waiting import wait_for
 
@@ -169,7 +169,7 @@ def test_a_child_that_dies_while_starting_ends_the_start(tmp_path: Path, make_up
     stub = [sys.executable, "-c", "raise SystemExit('no such luck')"]
     program = (
         "import os, sys, json; from pathlib import Path\n"
-        "from mailhearth_local.supervisor import Mode, Supervisor\n"
+        "from mailhearth_local.run.supervisor import Mode, Supervisor\n"
         f"s = Supervisor(Path({str(up.data)!r}), os.environ, Mode(),"
         f" commands=json.loads({json.dumps({'worker': stub, 'scheduler': stub})!r}))\n"
         "s.run()"

@@ -25,16 +25,17 @@ from mailhearth_core import logs
 from mailhearth_core.errors import MailhearthError, ServiceUnavailable
 from mailhearth_core.settings import Environment
 from mailhearth_core.storage.doors import Database, TenantDoor
-from mailhearth_local.children import Child
-from mailhearth_local.demo import ensure_demo
 from mailhearth_local.embedded.folder import FolderLock
 from mailhearth_local.embedded.process import ServiceFailed, rotate, tail
-from mailhearth_local.reconciler import Reconciler
-from mailhearth_local.runfile import SUPERVISOR, RunFile, remove_run, write_run
+from mailhearth_local.run.children import Child
+from mailhearth_local.run.demo import ensure_demo
+from mailhearth_local.run.reconciler import Reconciler
 from mailhearth_local.sandbox.accounts import USERS_FILE
 from mailhearth_local.sandbox.demo import ensure_demo_users
 from mailhearth_local.sandbox.service import MailSandbox
-from mailhearth_local.stack import Stack, refuse_in_production, run_or_lock
+from mailhearth_local.services.attach import run_or_lock
+from mailhearth_local.services.runfile import SUPERVISOR, RunFile, remove_run, write_run
+from mailhearth_local.services.stack import Stack, refuse_in_production
 
 log = structlog.get_logger()
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from mailhearth_core.storage.clock import business_now
 from mailhearth_core.storage.doors import Connection, Database
 from mailhearth_core.warmup.health import inbox_rate
-from mailhearth_local.days import Progress
+from mailhearth_local.run.days import Progress
 
 DRAW_SECONDS = 0.5
 EVENTS = 6

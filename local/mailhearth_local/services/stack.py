@@ -7,15 +7,11 @@ scheduler write), `log/`, `lock`, `run.json`.
 
 from __future__ import annotations
 
-import os
 import secrets
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import psycopg
 from psycopg.rows import dict_row
@@ -25,37 +21,25 @@ from mailhearth_core.errors import Conflict, MailhearthError, ServiceUnavailable
 from mailhearth_core.secrets import Secret
 from mailhearth_core.settings import Environment, ProcessSettings, SchedulerSettings
 from mailhearth_core.storage import installation as storage
-from mailhearth_core.storage.doors import Database, TenantDoor
+from mailhearth_core.storage.doors import Database
 from mailhearth_core.storage.migrate import migrate
 from mailhearth_core.storage.roles import LOGIN_ROLES, Roles, ensure_roles, login_url, without_login
 from mailhearth_local.embedded.folder import (
-    FolderBusy,
-    FolderLock,
     stored_secret,
     write_atomically,
 )
 from mailhearth_local.embedded.postgres import EmbeddedPostgres
 from mailhearth_local.keystore import FileKeyStore
-from mailhearth_local.provisioner import LOCAL_GROUP, LocalProvisioner
-from mailhearth_local.redis_service import RedisService
-from mailhearth_local.runfile import RunFile, running
-from mailhearth_local.sandbox.server import ZONE_FILE
+from mailhearth_local.provisioner import LocalProvisioner
+from mailhearth_local.services.environment import (
+    SANDBOX_DEFAULTS,
+    common,
+    with_plain_names,
+    worker_environment,
+)
+from mailhearth_local.services.redis import RedisService
 
 OWNER, DATABASE = "mailhearth_owner", "mailhearth"
-LOCK_SECONDS = 30.0
-"""How long a command waits for another one, or for an `up` that is starting or stopping."""
-NO_REDIS = "redis://127.0.0.1:0/0"
-"""For a worker that makes one connection test and takes no wake-ups."""
-LOOPBACK_NETWORKS = "127.0.0.0/8,::1/128"
-PLAIN_NAMES = ("DATABASE_URL", "REDIS_URL")
-PASSED_ON = (
-    "LOG_LEVEL", "LEASE_SECONDS", "SLICE_SECONDS", "DRAIN_DEADLINE_SECONDS", "PER_HOST_CAP",
-    "ALLOW_PRIVATE_NETWORKS", "ALLOW_APP_PASSWORDS", "ZONE_FILE", "TICK_MS",
-)  # fmt: skip
-"""Settings of worker and scheduler that may be given to `up`; the others it sets itself."""
-SANDBOX_DEFAULTS: Mapping[str, str] = {"MAILHEARTH_PER_HOST_CAP": "64"}
-"""All mailboxes of a sandbox are on one host, which is this machine."""
-SYSTEM_NAMES = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
 
 
 class StackSettings(ProcessSettings):
@@ -246,7 +230,7 @@ class Stack:
         return {
             "MAILHEARTH_TICK_MS": "60" if scaled else "500",
             **(SANDBOX_DEFAULTS if self.sandbox else {}),
-            **_common(self.environ),
+            **common(self.environ),
             "MAILHEARTH_ENVIRONMENT": self.environment,
             "MAILHEARTH_DATABASE_URL": self.urls.scheduler.reveal(),
             "MAILHEARTH_REDIS_URL": self.urls.redis_scheduler.reveal(),
@@ -323,181 +307,6 @@ class Stack:
         with psycopg.connect(owner, row_factory=dict_row) as conn:
             conn.execute("SET search_path = mailhearth")
             return storage.read_installation(conn)
-
-
-@dataclass(frozen=True)
-class Attached:
-    """What a one-shot command works with.
-
-    Args:
-        cli: the command line's login.
-        running: an `up` serves this folder beside this process.
-        reconcile: fulfils wishes in this process; None when the running `up` does it.
-        redis_url: of the login that administers Redis; empty when none was asked for.
-        worker_environment: what a worker process of this folder needs.
-        stack: started only when nothing else runs.
-    """
-
-    cli: Database
-    door: TenantDoor
-    sandbox: bool
-    environment: str
-    running: bool
-    reconcile: Callable[[], int] | None
-    redis_url: Secret
-    worker_environment: Callable[[], dict[str, str]]
-    stack: Stack
-
-
-@contextmanager
-def attach(data: Path, environ: Mapping[str, str], *, redis: bool = False) -> Iterator[Attached]:
-    """The services of a data folder for one command: those that run, else started for it.
-
-    Args:
-        redis: start Redis too where nothing runs.
-    Raises:
-        FolderBusy: another command holds the folder for longer than half a minute.
-        MailhearthError: see `Stack.start_services`.
-    """
-    stack = Stack(data, environ)
-    lock = FolderLock(stack.data)
-    run = run_or_lock(stack, lock)
-    if run is not None:
-        cli = Database(run.database_url, name="mailhearth-cli")
-        try:
-            yield _beside(stack, run, cli)
-        finally:
-            cli.close()
-        return
-    own: Database | None = None
-    try:
-        stack.start_services(redis=redis)
-        own = Database(stack.urls.cli, name="mailhearth-cli")
-        yield Attached(
-            cli=own,
-            door=TenantDoor(own),
-            sandbox=stack.sandbox,
-            environment=stack.environment,
-            running=False,
-            reconcile=stack.provisioner().reconcile,
-            redis_url=stack.urls.redis_admin,
-            worker_environment=lambda: stack.worker_environment(name="one-shot"),
-            stack=stack,
-        )
-    finally:
-        if own is not None:
-            own.close()
-        stack.close()
-        stack.stop_services()
-        lock.release()
-
-
-def with_plain_names(environ: Mapping[str, str]) -> dict[str, str]:
-    """DATABASE_URL and REDIS_URL (and their `_FILE`) under the product's own names.
-
-    The product's own name goes first where both are set.
-    """
-    result = dict(environ)
-    for name in PLAIN_NAMES:
-        own = {f"MAILHEARTH_{name}", f"MAILHEARTH_{name}_FILE"}
-        if own & result.keys():
-            continue
-        for variable in (name, f"{name}_FILE"):
-            if environ.get(variable):
-                result[f"MAILHEARTH_{variable}"] = environ[variable]
-    return result
-
-
-def worker_environment(
-    data: Path,
-    environ: Mapping[str, str],
-    *,
-    environment: str,
-    sandbox: bool,
-    database_url: str,
-    role_prefix: str,
-    redis_url: Secret,
-    name: str,
-    port: int,
-) -> dict[str, str]:
-    """The environment of a worker process. Pure but for a look whether there is a sandbox zone."""
-    own = {
-        "MAILHEARTH_ENVIRONMENT": environment,
-        "MAILHEARTH_DATABASE_URL": database_url,
-        "MAILHEARTH_ROLE_PREFIX": role_prefix,
-        "MAILHEARTH_REDIS_URL": redis_url.reveal() or NO_REDIS,
-        "MAILHEARTH_LOGINS_FOLDER": str(data / "logins"),
-        "MAILHEARTH_KEYS_FOLDER": str(data / "keys"),
-        "MAILHEARTH_DATA_FOLDER": str(data / "work"),
-        "MAILHEARTH_GROUPS": LOCAL_GROUP,
-        "MAILHEARTH_NAME": name,
-        "MAILHEARTH_METRICS_PORT": str(port),
-        "MAILHEARTH_HEALTH_PORT": str(port),
-    }
-    defaults = dict(SANDBOX_DEFAULTS) if sandbox else {}
-    if environment != Environment.PRODUCTION:
-        defaults["MAILHEARTH_ALLOW_PRIVATE_NETWORKS"] = LOOPBACK_NETWORKS
-    zone = data / "sandbox" / ZONE_FILE
-    if sandbox and zone.is_file():
-        defaults["MAILHEARTH_ZONE_FILE"] = str(zone)
-    return {**defaults, **_common(environ), **own}
-
-
-def _common(environ: Mapping[str, str]) -> dict[str, str]:
-    """What every Python child gets: the system's variables and settings passed on."""
-    names = [*SYSTEM_NAMES, *(f"MAILHEARTH_{name}" for name in PASSED_ON)]
-    passed = {name: environ[name] for name in names if name in environ}
-    return {"PATH": os.defpath, "PYTHONUTF8": "1", "MALLOC_ARENA_MAX": "2", **passed}
-
-
-def run_or_lock(stack: Stack, lock: FolderLock) -> RunFile | None:
-    """The `up` that runs, or None with the folder's lock held. Another command is waited for."""
-    stack.make_folder()
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        run = running(stack.data)
-        if run is not None:
-            return run
-        try:
-            lock.acquire()
-        except FolderBusy:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return None
-
-
-def _beside(stack: Stack, run: RunFile, cli: Database) -> Attached:
-    with cli.tx() as conn:
-        found = storage.read_installation(conn)
-
-    def environment() -> dict[str, str]:
-        return worker_environment(
-            stack.data,
-            stack.environ,
-            environment=found.environment,
-            sandbox=found.sandbox,
-            database_url=without_login(run.database_url.reveal()),
-            role_prefix=unquote(urlsplit(run.database_url.reveal()).username or "").removesuffix(
-                "_cli"
-            ),
-            redis_url=run.redis_url,
-            name="one-shot",
-            port=0,
-        )
-
-    return Attached(
-        cli=cli,
-        door=TenantDoor(cli),
-        sandbox=found.sandbox,
-        environment=found.environment,
-        running=True,
-        reconcile=None,
-        redis_url=run.redis_url,
-        worker_environment=environment,
-        stack=stack,
-    )
 
 
 def _prefix_in(owner: str) -> str | None:

@@ -1,0 +1,1 @@
+"""The services of one data folder: started, or found beside a running `up`."""

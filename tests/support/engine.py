@@ -25,8 +25,10 @@ from psycopg.rows import DictRow, dict_row
 
 from database import ACTOR, TestInstallation
 from mailhearth_core.metrics import Metrics
+from mailhearth_core.secrets import Secret
 from mailhearth_core.settings import SchedulerSettings, WorkerSettings
 from mailhearth_core.verbs import mailboxes
+from mailhearth_core.verbs.mailbox_spec import MailboxSpec, parse_spec
 from mailhearth_local.sandbox.accounts import DemoUser
 from mailhearth_local.sandbox.demo import ensure_demo_users
 from mailhearth_local.sandbox.scan import placements
@@ -41,7 +43,7 @@ from mailhearth_worker.wakeups import Wish
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 STEP = timedelta(minutes=5)
-"""How far apart two moments are at which the clock stops: what is due in between is done together."""
+"""How far apart two stops of the clock are: what is due in between is done together."""
 
 
 class Bell:
@@ -135,16 +137,32 @@ class Engine:
             user.address,
             connected=False,
             password=user.password.reveal(),
-            **{
-                "imap": f"127.0.0.1:{self.info.imap_port}",
-                "smtp": f"127.0.0.1:{self.info.smtps_port}",
-                "tls": "implicit",
-                "ca": self.info.ca_file,
-                "username": user.address,
-                "name": f"{user.first_name} {user.last_name}",
-                "timezone": "UTC",
-            }
+            **self._servers(user.address)
+            | {"name": f"{user.first_name} {user.last_name}"}
             | values,
+        )
+
+    def spec(self, address: str, password: str, **values: str) -> MailboxSpec:
+        """The mailbox as somebody types it who connects it again."""
+        fields = self._servers(address) | {"address": address, "consent": "none"} | values
+        return parse_spec(fields, Secret(password))
+
+    def _servers(self, address: str) -> dict[str, str]:
+        return {
+            "imap": f"127.0.0.1:{self.info.imap_port}",
+            "smtp": f"127.0.0.1:{self.info.smtps_port}",
+            "tls": "implicit",
+            "ca": self.info.ca_file,
+            "username": address,
+            "timezone": "UTC",
+        }
+
+    def ask_poll(self, workspace: UUID, mailbox_id: UUID, at: datetime) -> None:
+        """Lets the mailbox be looked into, whether something is expected in it or not."""
+        self.rows(
+            "INSERT INTO action (workspace_id, mailbox_id, kind, due_at) "
+            "VALUES (%s, %s, 'poll', %s) ON CONFLICT DO NOTHING",
+            *(workspace, mailbox_id, at),
         )
 
     def row(self, workspace: UUID, mailbox_id: UUID) -> dict[str, Any]:

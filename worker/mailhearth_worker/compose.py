@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from mailhearth_core.content import Library, Thread, builtin, parse_library
+from mailhearth_core.content import Library, Thread, builtin, stored_library
 from mailhearth_core.errors import NotFound
 from mailhearth_core.mail.compose import Draft, Quote
 from mailhearth_core.mail.compose import compose as compose_message
@@ -56,7 +56,13 @@ def thread_of(work: Work, conn: Connection, row: dict[str, Any]) -> Thread:
     """The conversation that an outbound or inbound row belongs to."""
     version: str = row["library"]
     if not version.startswith(OWN):
-        return builtin().thread(row["seed"])
+        library = builtin()
+        if library.version != version:
+            raise NotFound(
+                f"The conversations {version} are not in this version of Mailhearth.",
+                code="library_missing",
+            )
+        return library.thread(row["seed"])
     own = SQL.content_library(
         conn, workspace_id=work.workspace_id, id=UUID(version.removeprefix(OWN))
     )
@@ -67,7 +73,7 @@ def thread_of(work: Work, conn: Connection, row: dict[str, Any]) -> Thread:
 
 @lru_cache(maxsize=32)
 def _parsed(source: str, version: str) -> Library:
-    return parse_library(source, version)
+    return stored_library(source, version)
 
 
 def _quote(

@@ -16,7 +16,7 @@ from mailhearth_core.sealing import Binding, SealBroken, open_sealed, seal
 from mailhearth_core.secrets import Secret
 from mailhearth_core.storage.doors import Connection, Database
 from mailhearth_core.storage.named import named
-from mailhearth_core.verbs.mailboxes import destinations
+from mailhearth_core.verbs.credentials import destinations
 
 log = structlog.get_logger()
 SQL = named("worker")

@@ -149,6 +149,11 @@ def parse_library(source: str, version: str) -> Library:
     return library
 
 
+def stored_library(source: str, version: str) -> Library:
+    """A library that was checked when it was added. It is not judged again: it must still speak."""
+    return Library(version, read(source)[0])
+
+
 def _tidy(text: str) -> str:
     text = _LEADING.sub("", _GAP.sub("", text)) if "\0" in text else text
     lines = (" ".join(line.split()) for line in text.split("\n"))

@@ -3,76 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from base64 import b64encode
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg.types.json import Jsonb
 
-from mailhearth_core.errors import Conflict, InvalidValue, MailhearthError, NotFound, NotYet
+from mailhearth_core.errors import Conflict, InvalidValue, NotFound
 from mailhearth_core.ids import uuid7
-from mailhearth_core.mail.model import TlsMode
 from mailhearth_core.providers import provider_name_for
-from mailhearth_core.sealing import Binding, PasswordDestination, seal
 from mailhearth_core.storage.clock import business_now
 from mailhearth_core.storage.doors import Connection, Database, TenantDoor
 from mailhearth_core.storage.installation import is_loopback, read_installation
-from mailhearth_core.verbs.mailbox_spec import MailboxSpec, Server, ca_digest
+from mailhearth_core.verbs.credentials import store_credentials
+from mailhearth_core.verbs.mailbox_spec import MailboxSpec
 from mailhearth_core.verbs.wishes import Actor, audit
 from mailhearth_core.warmup.window import local_midnight
-
-
-def destination(server: Server, ca_pem: str | None, username: str) -> PasswordDestination:
-    """The one server and account that a mailbox's password is sealed for."""
-    return PasswordDestination(
-        server.host, server.port, TlsMode(server.tls), ca_digest(ca_pem), username
-    )
-
-
-def destinations(row: Mapping[str, Any]) -> dict[str, PasswordDestination]:
-    """The destination of each password field of a mailbox row."""
-    return {
-        f"{kind}_password": destination(
-            Server(row[f"{kind}_host"], row[f"{kind}_port"], row[f"{kind}_tls"]),
-            row["ca_pem"],
-            row["username"],
-        )
-        for kind in ("imap", "smtp")
-    }
-
-
-def seal_credentials(
-    conn: Connection, workspace_id: UUID, mailbox_id: UUID, spec: MailboxSpec
-) -> tuple[int, dict[str, bytes]]:
-    """Seals a mailbox's password for each of its servers to the workspace's active key.
-
-    Returns the key version and, for each field, the sealed bytes.
-
-    Raises:
-        NotYet: the workspace has no active key so far.
-    """
-    key = conn.execute(
-        "SELECT version, public_key FROM key_versions WHERE state = 'active'"
-    ).fetchone()
-    if key is None:
-        raise NotYet(
-            "The workspace has no active key yet.",
-            hint="Keys are made when `mailhearth up` (or the operator) runs; try again then.",
-        )
-    sealed = {}
-    for field, server in (("imap_password", spec.imap), ("smtp_password", spec.smtp)):
-        binding = Binding(
-            workspace_id,
-            mailbox_id,
-            field,
-            key["version"],
-            destination(server, spec.ca_pem, spec.username),
-        )
-        sealed[field] = seal(key["public_key"], binding, spec.password)
-    return key["version"], sealed
 
 
 def check_servers(conn: Connection, spec: MailboxSpec) -> None:
@@ -119,7 +66,7 @@ def add(
                 raise _taken(spec.address)
             now = business_now(conn)
             _insert(conn, workspace_id, pool_id, mailbox_id, spec, now)
-            _store_credentials(conn, workspace_id, mailbox_id, spec)
+            store_credentials(conn, workspace_id, mailbox_id, spec)
             _set_consent(conn, workspace_id, mailbox_id, spec.consent, actor, now)
             _ask_sign_in(conn, workspace_id, mailbox_id, now)
             audit(conn, workspace_id, "mailbox.added", actor, spec.address, imap=spec.imap.host)
@@ -193,7 +140,7 @@ def reconnect(
                 spec.ca_pem, spec.username, now, mailbox_id,
             ),
         )  # fmt: skip
-        _store_credentials(conn, workspace_id, mailbox_id, spec)
+        store_credentials(conn, workspace_id, mailbox_id, spec)
         if spec.consent != "none":
             _set_consent(conn, workspace_id, mailbox_id, spec.consent, actor, now)
         _ask_sign_in(conn, workspace_id, mailbox_id, now)
@@ -283,89 +230,6 @@ def consent(
             _ask_sign_in(conn, workspace_id, row["id"], now)
             _ask_clean_up(conn, row["id"], now)
         audit(conn, workspace_id, "mailbox.consent", actor, row["address"], scope=scope)
-
-
-def attempt_test(
-    door: TenantDoor,
-    workspace_id: UUID,
-    row: Mapping[str, Any],
-    spec: MailboxSpec | None,
-    worker_group: str,
-) -> UUID:
-    """Asks a worker to test the connection; returns the attempt. It lives for ten minutes.
-
-    Args:
-        spec: a new credential and servers to try; None tests what is stored.
-    """
-    attempt_id = uuid7()
-    with door.tenant_tx(workspace_id) as conn:
-        if spec is None:
-            sealed_rows = conn.execute(
-                "SELECT field, key_version, sealed FROM sealed_credentials WHERE mailbox_id=%s",
-                (row["id"],),
-            ).fetchall()
-            if not sealed_rows:
-                raise MailhearthError(
-                    "The mailbox has no stored credential.",
-                    hint="Give it one with `mailbox test --password-stdin` or add it anew.",
-                )
-            version = sealed_rows[0]["key_version"]
-            sealed = {r["field"]: r["sealed"] for r in sealed_rows}
-            settings = {
-                key: row[key]
-                for key in ("imap_host", "imap_port", "imap_tls", "smtp_host", "smtp_port",
-                            "smtp_tls", "ca_pem", "username")
-            }  # fmt: skip
-        else:
-            check_servers(conn, spec)
-            version, sealed = seal_credentials(conn, workspace_id, row["id"], spec)
-            settings = {
-                "imap_host": spec.imap.host, "imap_port": spec.imap.port, "imap_tls": spec.imap.tls,
-                "smtp_host": spec.smtp.host, "smtp_port": spec.smtp.port, "smtp_tls": spec.smtp.tls,
-                "ca_pem": spec.ca_pem, "username": spec.username,
-            }  # fmt: skip
-        machine = datetime.now(UTC)
-        conn.execute(
-            "INSERT INTO connection_attempts (workspace_id, id, mailbox_id, worker_group, "
-            "settings, key_version, sealed, created_at, expires_at) "
-            "VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s)",
-            (
-                workspace_id, attempt_id, row["id"], worker_group, Jsonb(settings), version,
-                Jsonb({field: b64encode(blob).decode() for field, blob in sealed.items()}),
-                machine, machine + timedelta(minutes=10),
-            ),
-        )  # fmt: skip
-    return attempt_id
-
-
-def attempt(door: TenantDoor, workspace_id: UUID, attempt_id: UUID) -> dict[str, Any] | None:
-    """How a connection test stands: state, steps (as `mail.probe.Step`), times; None when lost."""
-    with door.tenant_tx(workspace_id) as conn:
-        return conn.execute(
-            "SELECT id, state, steps, created_at, started_at, finished_at, expires_at "
-            "FROM connection_attempts WHERE id = %s",
-            (attempt_id,),
-        ).fetchone()
-
-
-def drop_attempt(door: TenantDoor, workspace_id: UUID, attempt_id: UUID) -> None:
-    """Forgets a connection test and the credential it carried."""
-    with door.tenant_tx(workspace_id) as conn:
-        conn.execute("DELETE FROM connection_attempts WHERE id = %s", (attempt_id,))
-
-
-def _store_credentials(
-    conn: Connection, workspace_id: UUID, mailbox_id: UUID, spec: MailboxSpec
-) -> None:
-    version, sealed = seal_credentials(conn, workspace_id, mailbox_id, spec)
-    for field, blob in sealed.items():
-        conn.execute(
-            "INSERT INTO sealed_credentials (workspace_id, mailbox_id, field, key_version, sealed, "
-            "sealed_at) VALUES (%s,%s,%s,%s,%s,%s) ON CONFLICT (workspace_id, mailbox_id, field) "
-            "DO UPDATE SET key_version=excluded.key_version, sealed=excluded.sealed, "
-            "sealed_at=excluded.sealed_at, generation=sealed_credentials.generation + 1",
-            (workspace_id, mailbox_id, field, version, blob, datetime.now(UTC)),
-        )
 
 
 def _set_consent(

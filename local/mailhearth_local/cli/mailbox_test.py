@@ -13,7 +13,7 @@ from uuid import UUID
 import click
 
 from mailhearth_core.errors import NotFound, NotYet, ServiceUnavailable
-from mailhearth_core.verbs import mailboxes
+from mailhearth_core.verbs import attempts, mailboxes
 from mailhearth_core.verbs.mailbox_spec import MailboxSpec, parse_spec
 from mailhearth_local.cli.located import address_argument, locate, workspace_option
 from mailhearth_local.cli.options import common
@@ -127,12 +127,12 @@ def _run(
     wait: float,
 ) -> tuple[list[dict[str, Any]], bool]:
     """Streams the steps to people; returns them all, and whether every one went well."""
-    attempt_id = mailboxes.attempt_test(attached.door, workspace_id, row, spec, row["worker_group"])
+    attempt_id = attempts.start(attached.door, workspace_id, row, spec, row["worker_group"])
     try:
         with _worker(attached, workspace_id, attempt_id) as process:
             return _follow(session, attached, workspace_id, attempt_id, process, wait)
     finally:
-        mailboxes.drop_attempt(attached.door, workspace_id, attempt_id)
+        attempts.drop(attached.door, workspace_id, attempt_id)
 
 
 @contextmanager
@@ -188,7 +188,7 @@ def _follow(
     started = time.monotonic()
     while True:
         ended = process is not None and process.poll() is not None
-        row = mailboxes.attempt(attached.door, workspace_id, attempt_id)
+        row = attempts.find(attached.door, workspace_id, attempt_id)
         if row is None:
             raise NotFound("The test was lost (the database restarted).", hint="Try again.")
         steps: list[dict[str, Any]] = row["steps"]

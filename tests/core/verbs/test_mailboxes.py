@@ -12,7 +12,7 @@ import pytest
 from database import ACTOR, TestInstallation
 from mailhearth_core.errors import Conflict, InvalidValue, NotFound, NotYet
 from mailhearth_core.secrets import Secret
-from mailhearth_core.verbs import mailboxes, workspaces
+from mailhearth_core.verbs import attempts, mailboxes, workspaces
 from mailhearth_core.verbs.mailbox_spec import MailboxSpec, parse_spec
 from messages import NOW, Messages
 
@@ -137,7 +137,7 @@ def test_a_sandbox_takes_no_server_beyond_this_machine(installation: TestInstall
     _, row = mailboxes.locate(installation.database("cli"), "ann@one.test", None)
     for change in (
         lambda: mailboxes.reconnect(installation.door, workspace, row, far, ACTOR),
-        lambda: mailboxes.attempt_test(installation.door, workspace, row, far, "local"),
+        lambda: attempts.start(installation.door, workspace, row, far, "local"),
     ):
         with pytest.raises(Conflict, match="is not on this machine"):
             change()

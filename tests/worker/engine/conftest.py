@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ import structlog
 from database import TestInstallation
 from engine import Engine
 from mailhearth_core import logs
+from mailhearth_core.providers.imap_smtp.provider import ImapSmtpProvider
 
 
 @pytest.fixture
 def log_lines() -> Iterator[io.StringIO]:
-    """What the product logs, as JSON lines; see `logged`."""
+    """What the product logs, as JSON lines."""
     stream = io.StringIO()
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -45,16 +46,29 @@ def engine(
 
 
 @pytest.fixture
-def team(engine: Engine) -> tuple[UUID, list[UUID]]:
-    """A workspace with four connected mailboxes, the first two of one domain; two days of retention.
+def signins(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each address was signed in to, on either server."""
+    count: Counter[str] = Counter()
+    for name in ("open_reader", "open_sender"):
+        real = getattr(ImapSmtpProvider, name)
 
-    The first day is not sized yet: each test lets it begin.
+        def counted(
+            self: ImapSmtpProvider, config: Any, *rest: Any, real: Any = real, **more: Any
+        ) -> Any:
+            count[config.address] += 1
+            return real(self, config, *rest, **more)
+
+        monkeypatch.setattr(ImapSmtpProvider, name, counted)
+    return count
+
+
+@pytest.fixture
+def team(engine: Engine) -> tuple[UUID, list[UUID]]:
+    """A workspace with four mailboxes, the first two of one domain; mail is kept for two days.
+
+    Nobody has signed in to them yet.
     """
     workspace = engine.installation.workspace("north")
     pool = engine.installation.pool(workspace, pair_gap_hours=24, retention_hours=48)
     people = (*engine.users[:2], engine.users[4], engine.users[8])
     return workspace, [engine.connect(workspace, pool, user) for user in people]
-
-
-def logged(stream: io.StringIO) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in stream.getvalue().splitlines()]

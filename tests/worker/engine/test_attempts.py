@@ -12,11 +12,10 @@ from uuid import UUID
 import pytest
 
 from engine import Engine
-from mailhearth_core.secrets import Secret
-from mailhearth_core.verbs import mailboxes
-from mailhearth_core.verbs.mailbox_spec import parse_spec
+from mailhearth_core.mail.probe import probe
+from mailhearth_core.verbs import attempts
+from mailhearth_worker import attempts as worker_attempts
 from mailhearth_local.sandbox.ca import ensure_certificates
-from mailhearth_worker import attempts
 
 Team = tuple[UUID, list[UUID]]
 CANARY = "canary-pa55word"
@@ -25,35 +24,18 @@ CANARY = "canary-pa55word"
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that waits for the client to speak first is given up after a second."""
-    monkeypatch.setattr(attempts, "probe", partial(attempts.probe, deadline_s=1.0))
-
-
-def _spec(engine: Engine, address: str, password: str, **values: str) -> Any:
-    return parse_spec(
-        {
-            "address": address,
-            "imap": f"127.0.0.1:{engine.info.imap_port}",
-            "smtp": f"127.0.0.1:{engine.info.smtps_port}",
-            "tls": "implicit",
-            "ca": engine.info.ca_file,
-            "username": address,
-            "timezone": "UTC",
-            "consent": "none",
-        }
-        | values,
-        Secret(password),
-    )
+    monkeypatch.setattr(worker_attempts, "probe", partial(probe, deadline_s=1.0))
 
 
 def _attempt(engine: Engine, workspace: UUID, mailbox: UUID, spec: Any) -> dict[str, Any]:
     door = engine.installation.door
     row = engine.row(workspace, mailbox)
-    attempt = mailboxes.attempt_test(door, workspace, row, spec, row["worker_group"])
+    attempt = attempts.start(door, workspace, row, spec, row["worker_group"])
     demand = engine.rows("SELECT * FROM sched.pool_demand(%s)", engine.now)
     assert [found["reason"] for found in demand if found["due_now"]] != []
     assert any("test" in found["reason"] for found in demand)
     engine.settle_down()
-    found = mailboxes.attempt(door, workspace, attempt)
+    found = attempts.find(door, workspace, attempt)
     assert found is not None
     return found
 
@@ -98,7 +80,7 @@ def test_what_fails_is_said_with_what_to_do(
         other = ensure_certificates(tmp_path / "other", ["localhost"], datetime.now(UTC))
         values = {"ca": str(other.ca)}
     address = engine.row(workspace, members[0])["address"]
-    found = _attempt(engine, workspace, members[0], _spec(engine, address, CANARY, **values))
+    found = _attempt(engine, workspace, members[0], engine.spec(address, CANARY, **values))
     assert found["state"] == "failed"
     wrong = [step for step in found["steps"] if not step["ok"]]
     assert {step["name"] for step in wrong} == failed
@@ -117,7 +99,7 @@ def test_what_fails_is_said_with_what_to_do(
 def test_one_that_has_expired_is_left_alone(engine: Engine, team: Team) -> None:
     workspace, members = team
     row = engine.row(workspace, members[0])
-    attempt = mailboxes.attempt_test(engine.installation.door, workspace, row, None, "local")
+    attempt = attempts.start(engine.installation.door, workspace, row, None, "local")
     engine.passes.run()
     wishes = [wish for wish in engine.bell.rung if wish.verb == "test"]
     assert [wish.subject_id for wish in wishes] == [attempt]

@@ -4,32 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
-import pytest
-
 from engine import MONDAY, Engine
-from mailhearth_core.providers.imap_smtp.provider import ImapSmtpProvider
 
 Team = tuple[UUID, list[UUID]]
-
-
-@pytest.fixture
-def signins(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each address was signed in to, on either server."""
-    count: Counter[str] = Counter()
-    for name in ("open_reader", "open_sender"):
-        real = getattr(ImapSmtpProvider, name)
-
-        def counted(
-            self: ImapSmtpProvider, config: Any, *rest: Any, real: Any = real, **more: Any
-        ) -> Any:
-            count[config.address] += 1
-            return real(self, config, *rest, **more)
-
-        monkeypatch.setattr(ImapSmtpProvider, name, counted)
-    return count
 
 
 def test_a_peer_that_withdrew_gets_nothing_more_and_another_is_bound(

@@ -14,10 +14,8 @@ from database import ACTOR
 from engine import MONDAY, Engine
 from mailhearth_core.mail.model import Endpoint, Login
 from mailhearth_core.mail.smtp import SmtpSession
-from mailhearth_core.providers.imap_smtp.provider import ImapSmtpProvider
 from mailhearth_core.secrets import Secret
 from mailhearth_core.verbs import mailboxes as verbs
-from mailhearth_core.verbs.mailbox_spec import parse_spec
 from mailhearth_local.sandbox.accounts import DemoUser, write_users
 
 Team = tuple[UUID, list[UUID]]
@@ -32,32 +30,13 @@ def _change_password(engine: Engine, address: str, password: str) -> None:
     engine.runtime.sessions.close()
 
 
-def _spec(engine: Engine, address: str, password: str) -> Any:
-    return parse_spec(
-        {
-            "address": address,
-            "imap": f"127.0.0.1:{engine.info.imap_port}",
-            "smtp": f"127.0.0.1:{engine.info.smtps_port}",
-            "tls": "implicit",
-            "ca": engine.info.ca_file,
-            "username": address,
-            "timezone": "UTC",
-            "consent": "none",
-        },
-        Secret(password),
-    )
-
-
 def test_a_wrong_password_is_struck_excluded_and_healed_by_connecting_again(
-    engine: Engine, team: Team, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, team: Team, signins: Counter[str]
 ) -> None:
-    workspace, mailboxes = team
+    workspace, _ = team
     lost = engine.run_until_bound(MONDAY + timedelta(hours=9))
     mailbox, address = lost["mailbox_id"], engine.row(workspace, lost["mailbox_id"])["address"]
     _change_password(engine, address, "changed by the owner")
-    signins: Counter[str] = Counter()
-    for name in ("open_reader", "open_sender"):
-        _count(monkeypatch, name, signins)
 
     engine.run_until(MONDAY + timedelta(hours=20))
     row = engine.row(workspace, mailbox)
@@ -85,7 +64,7 @@ def test_a_wrong_password_is_struck_excluded_and_healed_by_connecting_again(
     assert engine.one(later + "peer_ref = %s", str(mailbox))["n"] == 0
     assert engine.one(later + "true")["n"] > 0
 
-    spec = _spec(engine, address, "changed by the owner")
+    spec = engine.spec(address, "changed by the owner")
     verbs.reconnect(
         engine.installation.door, workspace, engine.row(workspace, mailbox), spec, ACTOR
     )
@@ -97,16 +76,6 @@ def test_a_wrong_password_is_struck_excluded_and_healed_by_connecting_again(
     friday = "SELECT count(*) AS n FROM outbound WHERE state = 'sent' AND day = '2026-03-06' AND "
     assert engine.one(friday + "mailbox_id = %s", mailbox)["n"] > 0
     assert engine.one(friday + "peer_ref = %s", str(mailbox))["n"] > 0
-
-
-def _count(monkeypatch: pytest.MonkeyPatch, name: str, signins: Counter[str]) -> None:
-    real = getattr(ImapSmtpProvider, name)
-
-    def counted(self: ImapSmtpProvider, config: Any, *rest: Any, **more: Any) -> Any:
-        signins[config.address] += 1
-        return real(self, config, *rest, **more)
-
-    monkeypatch.setattr(ImapSmtpProvider, name, counted)
 
 
 def test_a_password_that_only_the_sending_server_refuses_is_found_out(
@@ -127,13 +96,7 @@ def test_a_password_that_only_the_sending_server_refuses_is_found_out(
     monkeypatch.setattr(SmtpSession, "open", classmethod(refusing))
     # Something is always expected in it, so it is looked into again and again.
     for hours in (1, 2, 3, 4, 5, 6, 7):
-        engine.rows(
-            "INSERT INTO action (workspace_id, mailbox_id, kind, due_at) VALUES (%s, %s, 'poll', %s) "
-            "ON CONFLICT DO NOTHING",
-            workspace,
-            mailbox,
-            engine.now + timedelta(minutes=1),
-        )
+        engine.ask_poll(workspace, mailbox, engine.now + timedelta(minutes=1))
         engine.run_until(lost["due_at"] + timedelta(hours=hours))
         if engine.row(workspace, mailbox)["state"] == "needs_reauth":
             break
@@ -141,7 +104,7 @@ def test_a_password_that_only_the_sending_server_refuses_is_found_out(
 
 
 def test_a_key_that_is_not_mounted_is_no_strike(engine: Engine, team: Team) -> None:
-    workspace, mailboxes = team
+    workspace, _ = team
     engine.run_until(MONDAY + timedelta(hours=9))
     engine.runtime.sessions.close()
     keys = engine.installation.folder / "keys" / str(workspace)

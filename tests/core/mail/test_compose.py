@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -37,7 +38,7 @@ PROGRAMS = {
 }
 
 
-def draft(seed: int = 1, **changes: object) -> Draft:
+def draft(seed: int = 1, **changes: Any) -> Draft:
     plain = Draft(
         client_seed=seed,
         from_name="Anna Bell",
@@ -49,7 +50,7 @@ def draft(seed: int = 1, **changes: object) -> Draft:
         message_id="<1@a.example>",
         date=NOW,
     )
-    return replace(plain, **changes)  # type: ignore[arg-type]
+    return replace(plain, **changes)
 
 
 def parsed(raw: bytes) -> EmailMessage:
@@ -71,7 +72,7 @@ def seed_of(name: str) -> int:
 
 def unflowed(message: EmailMessage) -> str:
     """The text as a reader shows it (RFC 3676 where it is flowed)."""
-    text = message.get_content().replace("\r\n", "\n")
+    text: str = message.get_content().replace("\r\n", "\n")
     if message["Content-Type"].params.get("format") != "flowed":
         return text
     lines = []
@@ -200,7 +201,7 @@ def test_nothing_can_be_put_into_the_head() -> None:
         assert message["Subject"].startswith("Re: Anna Bcc: victim@example.com body")
         assert len(message["From"].addresses) == len(message["To"].addresses) == 1
         assert unflowed(message).startswith("Hello Bob,")
-    for field, value in [
+    wrong: list[tuple[str, Any]] = [
         ("from_address", "anna@a.example\r\nBcc: x@example.com"),
         ("to_address", "bob@b.example>, <x@example.com"),
         ("to_address", "böb@b.example"),
@@ -209,7 +210,8 @@ def test_nothing_can_be_put_into_the_head() -> None:
         ("message_id", "1@a.example"),
         ("in_reply_to", "<a b@c>"),
         ("date", datetime(2026, 1, 1)),
-    ]:
+    ]
+    for field, value in wrong:
         with pytest.raises(InvalidValue):
             compose(draft(**{field: value}))
 

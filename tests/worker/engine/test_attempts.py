@@ -1,4 +1,4 @@
-"""Testing a connection before (or without) saving it: steps in plain words, nothing of the password."""
+"""Testing a connection: steps in plain words, and nothing of the password anywhere."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from engine import Engine
 from mailhearth_core.mail.probe import probe
 from mailhearth_core.verbs import attempts
-from mailhearth_worker import attempts as worker_attempts
 from mailhearth_local.sandbox.ca import ensure_certificates
+from mailhearth_worker import attempts as worker_attempts
 
 Team = tuple[UUID, list[UUID]]
 CANARY = "canary-pa55word"

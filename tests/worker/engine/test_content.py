@@ -33,8 +33,8 @@ def test_own_texts_stay_in_their_workspace(engine: Engine) -> None:
     engine.run_until(MONDAY + timedelta(hours=18))
     version = content.version_of(library_id)
     used = engine.rows(
-        "SELECT o.workspace_id AS sender, i.workspace_id AS recipient, o.library, o.subject, o.seed "
-        "FROM outbound o JOIN inbound i USING (pair_id) WHERE o.state = 'sent'"
+        "SELECT o.workspace_id AS sender, i.workspace_id AS recipient, o.library, o.subject, "
+        "o.seed FROM outbound o JOIN inbound i USING (pair_id) WHERE o.state = 'sent'"
     )
     within = [row for row in used if row["sender"] == row["recipient"] == north]
     assert within
@@ -59,7 +59,7 @@ def test_a_library_that_is_switched_off_still_ends_what_it_began(engine: Engine)
 
 
 def test_a_library_that_is_gone_stops_only_its_own_messages(engine: Engine) -> None:
-    bound, version = _bound(engine)
+    bound, _ = _bound(engine)
     seen = "SELECT count(*) AS n FROM inbound WHERE state = 'observed'"
     before = engine.one(seen)["n"]
     engine.rows("DELETE FROM content_libraries")

@@ -1,4 +1,4 @@
-"""A few virtual days of a whole pool, seen from the mailboxes, the database, the log and the metrics."""
+"""A few virtual days of a whole pool, seen from mailboxes, database, log and metrics."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from engine import MONDAY, Bell, Engine
@@ -60,9 +61,8 @@ def test_two_schedulers_size_bind_and_wake_once(engine: Engine) -> None:
     assert len(sent) > len(bound)
 
 
-def test_demand_names_the_verbs(engine: Engine, team: Team) -> None:
-    workspace, _ = team
-
+@pytest.mark.usefixtures("team")
+def test_demand_names_the_verbs(engine: Engine) -> None:
     def demand() -> dict[str, object]:
         return engine.one("SELECT * FROM sched.pool_demand(%s)", engine.now)
 

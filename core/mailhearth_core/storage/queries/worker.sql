@@ -138,7 +138,8 @@ WHERE workspace_id = :workspace_id AND id = :id AND state = 'uncertain';
 
 -- name: bounced!
 UPDATE outbound SET state = 'bounced', reason = :reason, evidence = 'dsn'
-WHERE workspace_id = :workspace_id AND id = :id AND state IN ('sent', 'uncertain') AND placement IS NULL;
+WHERE workspace_id = :workspace_id AND id = :id AND state IN ('sent', 'uncertain')
+  AND (placement IS NULL OR placement IN ('missing', 'unobservable'));
 
 -- name: add_bounce!
 INSERT INTO domain_bounces (workspace_id, outbound_id, domain, status, at)
@@ -148,7 +149,7 @@ VALUES (:workspace_id, :outbound_id, :domain, :status, :at) ON CONFLICT DO NOTHI
 -- What this mailbox sent and nobody has observed yet: a delivery report may speak of it.
 SELECT id, message_id, peer_address, peer_domain, state FROM outbound
 WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id AND state IN ('sent', 'uncertain')
-  AND placement IS NULL AND sending_at > :since;
+  AND (placement IS NULL OR placement IN ('missing', 'unobservable')) AND sending_at > :since;
 
 -- name: folder_states
 SELECT folder, uidvalidity, uidnext, modseq FROM folder_states

@@ -22,6 +22,7 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
     "ovh": ("ovh.net", "ovh.com"),
     "yandex": ("yandex.ru", "yandex.com", "yandex.net"),
 }
+_OAUTH_ONLY = {"gmail": "Google", "outlook": "Microsoft"}
 _BY_SUFFIX = {suffix: name for name, suffixes in _SUFFIXES.items() for suffix in suffixes}
 
 
@@ -36,3 +37,8 @@ def provider_name_for(host: str) -> str:
         if name is not None:
             return name
     return OTHER
+
+
+def oauth_owner(host: str) -> str | None:
+    """Who runs this host and wants OAuth in place of passwords: "Google", "Microsoft" or None."""
+    return _OAUTH_ONLY.get(provider_name_for(host))

@@ -14,9 +14,14 @@ from typing import Any
 from email_validator import EmailNotValidError, validate_email
 
 from mailhearth_core.errors import InvalidValue, MailhearthError
+from mailhearth_core.providers import oauth_owner
 from mailhearth_core.secrets import Secret
 
 TLS_MODES = ("implicit", "starttls", "none")
+NO_PASSWORDS = (
+    "servers that take passwords (or MAILHEARTH_ALLOW_APP_PASSWORDS=true, for this command and for "
+    "`up`); OAuth is needed for "
+)
 IMPLICIT_PORTS = {993, 465}
 CSV_COLUMNS = ("address", "imap", "smtp", "username", "password")
 CSV_OPTIONAL = ("tls", "ca", "name", "timezone", "consent", "workspace", "pool")
@@ -71,13 +76,16 @@ def ca_digest(ca_pem: str | None) -> bytes | None:
     return hashlib.sha256(ca_pem.encode()).digest() if ca_pem else None
 
 
-def parse_spec(values: Mapping[str, str | None], password: Secret) -> MailboxSpec:
+def parse_spec(
+    values: Mapping[str, str | None], password: Secret, *, allow_app_passwords: bool = False
+) -> MailboxSpec:
     """Checks all values; every mistake is told at once.
 
     Args:
         values: address, imap and smtp (HOST:PORT), tls (of both servers) or imap_tls and smtp_tls,
             ca (a file) or ca_pem (its text), username, name, timezone, consent (none, workspace or
             network).
+        allow_app_passwords: take a password for Google's and Microsoft's servers.
     Raises:
         InvalidMailbox: with one `InvalidValue` for each mistake.
     """
@@ -100,6 +108,10 @@ def parse_spec(values: Mapping[str, str | None], password: Secret) -> MailboxSpe
     consent = check(_consent, values.get("consent") or "none")
     name = check(_one_line, "name", (values.get("name") or "").strip())
     username = check(_one_line, "username", values.get("username") or values.get("address") or "")
+    for field, server in (("imap", imap), ("smtp", smtp)):
+        owner = oauth_owner(server.host) if isinstance(server, Server) else None
+        if owner and not allow_app_passwords:
+            mistakes.append(InvalidValue(field, values.get(field), f"{NO_PASSWORDS}{owner}'s"))
     if not password:
         mistakes.append(InvalidValue("password", "", "a password that is not empty"))
     if mistakes:
@@ -139,7 +151,9 @@ class CsvRow:
     error: MailhearthError | None
 
 
-def read_rows(lines: Iterable[str], *, consent: str = "none") -> Iterator[CsvRow]:
+def read_rows(
+    lines: Iterable[str], *, consent: str = "none", allow_app_passwords: bool = False
+) -> Iterator[CsvRow]:
     """Each row of a CSV, checked whole.
 
     Args:
@@ -153,7 +167,7 @@ def read_rows(lines: Iterable[str], *, consent: str = "none") -> Iterator[CsvRow
         check_header(header)
         reader.fieldnames = header
         for row in reader:
-            yield _csv_row(reader.line_num, row, len(header), consent)
+            yield _csv_row(reader.line_num, row, len(header), consent, allow_app_passwords)
     except csv.Error as error:
         raise InvalidValue(
             "CSV", f"line {reader.line_num}", f"comma-separated text ({error})"
@@ -196,7 +210,9 @@ def check_header(header: list[str]) -> None:
         )
 
 
-def _csv_row(number: int, row: dict[Any, Any], columns: int, consent: str) -> CsvRow:
+def _csv_row(
+    number: int, row: dict[Any, Any], columns: int, consent: str, allow_app_passwords: bool
+) -> CsvRow:
     address, workspace, pool = (
         (row.get(column) or "").strip() for column in ("address", "workspace", "pool")
     )
@@ -215,7 +231,8 @@ def _csv_row(number: int, row: dict[Any, Any], columns: int, consent: str) -> Cs
     )
     row["consent"] = row["consent"] or consent
     try:
-        return CsvRow(number, address, workspace, pool, parse_spec(row, password), None)
+        spec = parse_spec(row, password, allow_app_passwords=allow_app_passwords)
+        return CsvRow(number, address, workspace, pool, spec, None)
     except InvalidMailbox as mistakes:
         return CsvRow(number, address, workspace, pool, None, mistakes)
 

@@ -105,7 +105,11 @@ def add(
     JSON keys: those of `mailbox show`.
     """
     values["consent"] = "network" if network else "workspace" if consent else "none"
-    spec = parse_spec(values, read_password(password_stdin))
+    spec = parse_spec(
+        values,
+        read_password(password_stdin),
+        allow_app_passwords=session.allow_app_passwords,
+    )
     with session.attached() as attached:
         where = place(attached, workspace, pool)
         mailbox_id = mailboxes.add(
@@ -147,7 +151,7 @@ def import_(
 
     JSON keys: added, refused (numbers), rows: a list of {row, address, added, code, message, hint}.
     """
-    rows = _read(file, "workspace" if consent else "none")
+    rows = _read(file, "workspace" if consent else "none", session.allow_app_passwords)
     with session.attached() as attached:
         places: dict[tuple[str | None, str | None], Place] = {}
         report = []
@@ -173,11 +177,11 @@ def import_(
     return 1 if refused else 0
 
 
-def _read(file: Path, consent: str) -> list[CsvRow]:
+def _read(file: Path, consent: str, allow_app_passwords: bool) -> list[CsvRow]:
     """All rows; the header is checked before anything is added."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            return list(read_rows(lines, consent=consent))
+            return list(read_rows(lines, consent=consent, allow_app_passwords=allow_app_passwords))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise InvalidValue(

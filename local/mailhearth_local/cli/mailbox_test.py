@@ -79,7 +79,13 @@ def test(
     password = read_password(password_stdin) if changed else None
     with session.attached() as attached:
         workspace_id, row = locate(attached, address, workspace)
-        spec = None if password is None else parse_spec(_filled(row, values), password)
+        spec = None
+        if password is not None:
+            spec = parse_spec(
+                _filled(row, values),
+                password,
+                allow_app_passwords=session.allow_app_passwords,
+            )
         steps, ok = _run(session, attached, workspace_id, row, spec, wait)
         saved = ok and save and spec is not None
         if saved:

@@ -35,6 +35,12 @@ class Session:
         return Path(named) if named else default_data(self.environ)
 
     @property
+    def allow_app_passwords(self) -> bool:
+        """Whether this installation takes passwords for Google's and Microsoft's servers."""
+        said = self.environ.get("MAILHEARTH_ALLOW_APP_PASSWORDS", "")
+        return said.strip().lower() in {"1", "true", "yes", "on"}
+
+    @property
     def actor(self) -> Actor:
         """Who does it, for the audit trail and the consent ledger."""
         from mailhearth_core.verbs.wishes import Actor

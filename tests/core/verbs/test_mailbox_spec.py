@@ -52,6 +52,8 @@ def test_hosts_may_be_names_and_addresses(host: str) -> None:
         *(("tls", v) for v in ("ssl", "IMPLICIT")),
         *(("timezone", v) for v in ("CEST", "Europe/Nowhere")),
         *(("consent", v) for v in ("yes", "all")),
+        ("imap", "imap.gmail.com:993"),
+        ("smtp", "smtp.office365.com:587"),
         ("name", "two\nlines"),
         ("username", "x" * 201),
         ("ca", "/no/such/file"),
@@ -63,6 +65,15 @@ def test_a_wrong_value_is_named_with_what_is_allowed(field: str, value: str) -> 
     (mistake,) = caught.value.mistakes
     assert (mistake.field, mistake.value) == (field, value)
     assert f"{field}: {value!r} is not allowed; allowed: " in str(caught.value)
+
+
+def test_an_installation_may_take_app_passwords() -> None:
+    google = GOOD | {"imap": "imap.gmail.com:993"}
+    assert parse_spec(google, Secret("x"), allow_app_passwords=True).imap.host == "imap.gmail.com"
+    row = "a@b.test,imap.gmail.com:993,h:2,u,p"
+    for allowed in (True, False):
+        (found,) = read_rows([HEADER, row], allow_app_passwords=allowed)
+        assert (found.error is None) == allowed
 
 
 def test_a_file_that_is_no_certificate_is_refused(tmp_path: object) -> None:

@@ -17,9 +17,8 @@ from mailhearth_core.providers.base import (
     Reader,
     Sender,
 )
-from mailhearth_core.providers.names import provider_name_for
+from mailhearth_core.providers.names import oauth_owner, provider_name_for
 
-_OAUTH_ONLY = {"gmail": "Google", "outlook": "Microsoft"}
 _LIMITS = Limits(messages_per_minute=2, messages_per_hour=40, messages_per_day=500, connections=2)
 """Cautious values for a host that publishes none."""
 
@@ -45,7 +44,7 @@ class ImapSmtpProvider:
         if login.mechanism is not Mechanism.PASSWORD or self._allow_app_passwords:
             return
         for endpoint in (config.imap, config.smtp):
-            owner = _OAUTH_ONLY.get(provider_name_for(endpoint.host))
+            owner = oauth_owner(endpoint.host)
             if owner is not None:
                 raise MailError(
                     f"Passwords are not used for {owner}'s servers ({endpoint.host}).",

@@ -197,8 +197,9 @@ def set_state(
         reason = f"paused by {actor.name}" if state == "paused" else ""
         conn.execute(
             "UPDATE mailboxes SET state=%s, state_reason=%s, state_since=%s, "
-            "auth_failures = CASE WHEN %s = 'active' THEN 0 ELSE auth_failures END WHERE id=%s",
-            (state, reason, now, state, row["id"]),
+            "auth_failures = CASE WHEN %s = 'active' THEN 0 ELSE auth_failures END, "
+            "last_error = CASE WHEN %s = 'active' THEN '' ELSE last_error END WHERE id=%s",
+            (state, reason, now, state, state, row["id"]),
         )
         if state == "active":
             _ask_sign_in(conn, workspace_id, row["id"], now)

@@ -1,6 +1,6 @@
 # Mailhearth: what a checkout can do. `make` alone lists it.
 #
-#   ARGS=...     further arguments of `make up`, `make demo` and `make test`
+#   ARGS=...     further arguments of `make up`, `make demo`, `make test` and `make bench`
 #   PYTHON=...   the interpreter that .venv is made with (3.11 or newer)
 
 SHELL := /bin/sh
@@ -8,7 +8,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help install demo up test check format audit lock clean
+.PHONY: help install demo up test bench check format audit lock clean
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-9s %s\n", $$1, $$2 }'
@@ -27,6 +27,9 @@ up: $(INSTALLED)  ## Install and run everything on this machine
 
 test: $(INSTALLED)  ## Install and run all tests; ARGS="tests/core -k smtp" runs some
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(INSTALLED)  ## Measure, as ratios, into bench/results.json; ARGS="sending receiving" picks parts
+	@$(BIN)/python -m bench $(ARGS)
 
 check: $(INSTALLED)  ## ruff, mypy --strict and the import contracts
 	@$(BIN)/ruff check .

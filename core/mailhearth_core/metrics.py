@@ -60,6 +60,7 @@ class Metrics:
         self.sync_seconds = histogram(
             "sync_seconds", "One look into a mailbox", _NETWORK_BUCKETS, "provider"
         )
+        self.mailboxes = gauge("mailboxes", "Mailboxes by state", "state")
         # Work
         self.queue_depth = gauge("queue_depth", "Wake-ups waiting in Redis", "group")
         self.demand = gauge("demand", "Actions due now", "group")

@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mailhearth_core.errors import MailhearthError
+from mailhearth_core.oauth.addresses import GOOGLE_TOKEN_ENDPOINT, MICROSOFT_TOKEN_ENDPOINT
 from mailhearth_core.secrets import Secret
 
 PREFIX = "MAILHEARTH_"
@@ -159,6 +160,32 @@ class WorkerSettings(ProcessSettings):
     zone_file: Path | None = Field(
         None, description="DNS zone file of a sandbox, instead of the resolver"
     )
+    google_client_id: str = Field("", description="OAuth client id at Google, for Gmail mailboxes")
+    google_client_secret: Secret = Field(
+        Secret(""), description="secret of the OAuth client at Google"
+    )
+    google_token_endpoint: str = Field(
+        GOOGLE_TOKEN_ENDPOINT, description="address of Google's token endpoint"
+    )
+    microsoft_client_id: str = Field(
+        "", description="OAuth client id at Microsoft, for Outlook and Microsoft 365 mailboxes"
+    )
+    microsoft_client_secret: Secret = Field(
+        Secret(""), description="secret of the OAuth client at Microsoft; a public client has none"
+    )
+    microsoft_token_endpoint: str = Field(
+        MICROSOFT_TOKEN_ENDPOINT,
+        description="address of Microsoft's token endpoint; a tenant's own instead of /common/",
+    )
+
+    @field_validator("google_token_endpoint", "microsoft_token_endpoint")
+    @classmethod
+    def _check_token_endpoint(cls, value: str) -> str:
+        url = _split_url(value)
+        secure = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname))
+        if not secure or not url.hostname or url.username or url.fragment:
+            raise _problem("it must be an https:// address")
+        return value
 
     @field_validator("database_url")
     @classmethod
@@ -179,6 +206,12 @@ class SchedulerSettings(ProcessSettings):
     )
     per_host_cap: int = Field(
         8, ge=1, le=1000, description="mailboxes of one mail host that are worked on at once"
+    )
+    keep_facts_days: int = Field(
+        90, ge=30, le=3650, description="days that ended messages and planned days are kept"
+    )
+    keep_audit_days: int = Field(
+        730, ge=90, le=36_500, description="days that audit events are kept"
     )
 
     @field_validator("database_url")

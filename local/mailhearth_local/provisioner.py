@@ -32,6 +32,8 @@ log = structlog.get_logger()
 LOCAL_GROUP = "local"
 """One worker group for all local pools, so that one worker process serves them."""
 DELETE_BATCH = 1_000
+PURGE_SECONDS = 600.0
+"""How long the workers may take a deleted workspace's mail out of its mailboxes."""
 MAX_VERSION = 2**31 - 1
 
 
@@ -279,7 +281,16 @@ class LocalProvisioner:
         return f"version {version} is destroyed: what it sealed, in backups too, is lost for good"
 
     def _delete(self, workspace_id: UUID) -> str:
-        """Login first, so that no worker writes any more; keys and the wish itself last."""
+        """Mail first, while it can be reached; then the login, so that no worker writes any more;
+        keys and the wish itself last."""
+        with self._database.tx() as conn:
+            purging = self._sql.purging(
+                conn, workspace_id=workspace_id, now=_machine(), seconds=PURGE_SECONDS
+            )
+        if purging is None:
+            raise MailhearthError("The workspace is not being deleted.", hint="Delete it properly.")
+        if purging:
+            raise NotYet(f"The mail of {purging} mailboxes is being taken out of them.")
         with self._database.tx() as conn:
             list(self._sql.drop_worker_login(conn, workspace_id=workspace_id))
         (self._logins / str(workspace_id)).unlink(missing_ok=True)

@@ -186,6 +186,7 @@ class DovecotServer:
         users: address -> password; more can follow with `add_user`, before or after the start.
         special_use: announce RFC 6154 attributes on Junk, Sent, Trash and Drafts.
         junk, sent, trash, drafts: the folders' names (made for every user).
+        everything: a folder that claims to show all mail (\\All), as Gmail's; none when empty.
         without: capabilities to hide, such as ("MOVE", "UIDPLUS", "CONDSTORE").
         separator, prefix: of the personal namespace.
         introspection_url: turns XOAUTH2 and OAUTHBEARER on (see `IntrospectionServer`).
@@ -203,6 +204,7 @@ class DovecotServer:
         sent: str = "Sent",
         trash: str = "Trash",
         drafts: str = "Drafts",
+        everything: str = "",
         without: Iterable[str] = (),
         separator: str = "/",
         prefix: str = "",
@@ -211,6 +213,8 @@ class DovecotServer:
     ) -> None:
         self._users = dict(users or {})
         self._special = {"Junk": junk, "Sent": sent, "Trash": trash, "Drafts": drafts}
+        if everything:
+            self._special["All"] = everything
         self._special_use = special_use
         self._without = frozenset(name.upper() for name in without)
         self._separator, self._prefix = separator, prefix

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import ssl
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -76,7 +76,13 @@ class Mail:
 class Engine:
     """One scheduler and one worker over an installation, and the mail sandbox they speak to."""
 
-    def __init__(self, installation: TestInstallation, folder: Path) -> None:
+    def __init__(
+        self,
+        installation: TestInstallation,
+        folder: Path,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """`environ` adds to the worker's settings."""
         self.installation = installation
         self._conn = psycopg.connect(
             installation.superuser_url, row_factory=dict_row, autocommit=True
@@ -104,6 +110,7 @@ class Engine:
                 "MAILHEARTH_ZONE_FILE": self.info.zone_file,
                 "MAILHEARTH_ALLOW_PRIVATE_NETWORKS": "127.0.0.0/8",
                 "MAILHEARTH_PER_HOST_CAP": "64",
+                **(environ or {}),
             }
         )
         self.runtime, self.life = build(settings, self.registry)

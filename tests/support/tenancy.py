@@ -25,6 +25,7 @@ PLATFORM_TABLES = {
     "users",  # a person may be a member of several workspaces
     "worker_groups",  # names of queues, no customer's facts
     "platform_audit_events",
+    "platform_audit_checkpoints",
     "schema_checksums",  # of the migrations
     "_yoyo_log",
     "_yoyo_migration",
@@ -75,6 +76,7 @@ INSERT INTO rollups SELECT ws, mb, '2026-03-02', 1, 1, 1, 0, 0, 0, 0, 0, 0, at F
 INSERT INTO domain_health (workspace_id, domain, next_check_at) SELECT ws, 'x.test', at FROM w;
 INSERT INTO domain_bounces (workspace_id, outbound_id, domain, status, at)
   SELECT ws, outb, 'x.test', '5.1.1', at FROM w;
+INSERT INTO audit_checkpoints SELECT ws, 1000000, sha256('l'), at, sha256('k'), '' FROM w;
 INSERT INTO key_versions
   SELECT ws, 1 + (SELECT count(*) FROM key_versions), 'destroyed', sha256('k'), 'f', at, at FROM w;
 """

@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 from psycopg.types.json import Jsonb
 
-from mailhearth_core.errors import MailhearthError
+from mailhearth_core.errors import MailhearthError, NotFound
 from mailhearth_core.mail.model import Login
 from mailhearth_core.mail.probe import Step, probe
 from mailhearth_core.secrets import Secret
@@ -37,7 +37,10 @@ def test_connection(runtime: Runtime, workspace_id: UUID, attempt_id: UUID) -> N
     report = _Report(door, workspace_id, attempt_id)
     row = {**attempt["settings"], "id": attempt["mailbox_id"]}
     try:
-        login = _login(runtime, workspace_id, attempt, row, prints)
+        if row.get("auth") == "oauth":
+            login = _stored_grant(runtime, door, workspace_id, row)
+        else:
+            login = _login(runtime, workspace_id, attempt, row, prints)
         probe(
             runtime.sessions.provider({"provider": row.get("provider", "imap_smtp")}),
             config_of(row),
@@ -81,6 +84,17 @@ class _Report:
     def _write(self, state: str) -> None:
         with self._door.tx() as conn:
             SQL.report_attempt(conn, **self._keys, steps=Jsonb(self._steps), state=state)
+
+
+def _stored_grant(
+    runtime: Runtime, door: Database, workspace_id: UUID, row: dict[str, Any]
+) -> Login:
+    """By the mailbox's own refresh token, where it is kept: spending a copy could end it."""
+    with door.tx() as conn:
+        mailbox = SQL.mailbox(conn, workspace_id=workspace_id, mailbox_id=row["id"])
+    if mailbox is None or mailbox["auth"] != "oauth":
+        raise NotFound("The mailbox was changed since the test was asked for.", hint="Try again.")
+    return runtime.tokens.login(door, mailbox)
 
 
 def _login(

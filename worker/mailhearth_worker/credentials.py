@@ -16,7 +16,7 @@ from mailhearth_core.sealing import Binding, SealBroken, open_sealed, seal
 from mailhearth_core.secrets import Secret
 from mailhearth_core.storage.doors import Connection, Database
 from mailhearth_core.storage.named import named
-from mailhearth_core.verbs.credentials import destinations
+from mailhearth_core.verbs.credentials import REFRESH_TOKEN, destinations
 
 log = structlog.get_logger()
 SQL = named("worker")
@@ -58,21 +58,35 @@ def open_login(
     }
     if field not in stored:
         raise _reconnect(f"No {field} is stored for {row['address']}.", "credential_missing")
-    record = stored[field]
+    return Login(row["username"], open_record(conn, keys, workspace_id, row, field, stored[field]))
+
+
+def open_record(
+    conn: Connection,
+    keys: KeyReader,
+    workspace_id: UUID,
+    row: Mapping[str, Any],
+    field: str,
+    record: Mapping[str, Any],
+) -> Secret:
+    """The secret of a stored record (key_version, sealed).
+
+    Raises:
+        MailError: it does not open: the mailbox must be connected again.
+        KeysMissing: see `open_field`.
+    """
+    version = record["key_version"]
     prints = fingerprints(conn, workspace_id)
     try:
-        secret = open_field(
-            keys,
-            workspace_id,
-            row,
-            field,
-            record["key_version"],
-            prints[record["key_version"]],
-            record["sealed"],
+        return open_field(
+            keys, workspace_id, row, field, version, prints[version], record["sealed"]
         )
     except SealBroken as error:
         raise _reconnect(error.message, error.code) from error
-    return Login(row["username"], secret)
+
+
+def refresh_token_missing(row: Mapping[str, Any]) -> MailError:
+    return _reconnect(f"No {REFRESH_TOKEN} is stored for {row['address']}.", "credential_missing")
 
 
 def fingerprints(conn: Connection, workspace_id: UUID) -> dict[int, str]:
@@ -149,5 +163,5 @@ def _reconnect(message: str, code: str) -> MailError:
         kind=FailureKind.REAUTHENTICATE,
         stage=Stage.LOGIN,
         code=code,
-        hint="Connect the mailbox again with its password.",
+        hint="Connect the mailbox again.",
     )

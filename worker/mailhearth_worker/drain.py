@@ -16,9 +16,9 @@ import structlog
 from mailhearth_core.errors import KeysMissing, MailhearthError, ServiceUnavailable
 from mailhearth_core.logs import bound
 from mailhearth_core.mail.model import MailError
-from mailhearth_core.storage.clock import business_now
+from mailhearth_core.storage.doors import Database, Kept
 from mailhearth_core.storage.named import named
-from mailhearth_worker import census, domains, engage, evidence, failures, observe, send
+from mailhearth_worker import census, domains, engage, evidence, failures, observe, purge, send
 from mailhearth_worker.runtime import Runtime
 from mailhearth_worker.work import Action, LeaseLost, Work
 
@@ -30,7 +30,6 @@ RELEASE_S = 10.0
 
 Handler = Callable[[Work, Action], None]
 HANDLERS: dict[str, Handler] = {
-    "send": send.send,
     "poll": observe.poll,
     "rescue": engage.rescue,
     "read": engage.read,
@@ -41,21 +40,32 @@ HANDLERS: dict[str, Handler] = {
     "expunge_sent": evidence.expunge_sent,
     "check_domain": domains.check,
     "census": census.count,
+    "purge": purge.purge,
 }
 
 
 def drain(runtime: Runtime, workspace_id: UUID, mailbox_id: UUID) -> None:
     """Does what is due in a mailbox, for one slice at most; returns at once if another holds it."""
     door = runtime.doors.door(workspace_id)
+    kept = Kept(door)
+    try:
+        _drain(runtime, door, kept, workspace_id, mailbox_id)
+    finally:
+        kept.close()
+
+
+def _drain(
+    runtime: Runtime, door: Database, kept: Kept, workspace_id: UUID, mailbox_id: UUID
+) -> None:
     keys = {"workspace_id": workspace_id, "mailbox_id": mailbox_id}
-    with door.tx() as conn:
+    with kept.tx() as conn:
         row = SQL.mailbox(conn, **keys)
         lease = _may_sign_in(row) and SQL.take_lease(
             conn, **keys, owner=runtime.settings.name, seconds=runtime.settings.lease_seconds
         )
     if not lease:
         return
-    work = Work(runtime, door, row, lease)
+    work = Work(runtime, door, kept, row, lease)
     with bound(workspace_id=str(workspace_id), mailbox_id=str(mailbox_id)):
         try:
             _slice(work)
@@ -77,7 +87,7 @@ def _may_sign_in(row: dict[str, Any] | None) -> bool:
         row is not None
         and row["consent"] != "none"
         and row["state"] != "removed"
-        and row["workspace_state"] == "active"
+        and row["workspace_state"] in ("active", "deleting")  # then only `purge` is claimed
     )
 
 
@@ -100,20 +110,20 @@ def _slice(work: Work) -> None:
     """Claims and does one action after another until nothing is due, or the slice is over."""
     if work.row["auth_failures"] >= work.policy.exclude_after_failures:
         failures.put_off_excluded(work)
-    end = time.monotonic() + work.runtime.settings.slice_seconds
-    while time.monotonic() < end and not work.runtime.stopping():
-        with work.tx() as conn:
-            now = business_now(conn)
-            claimed = SQL.claim_action(conn, **work.keys, token=work.token, now=now)
+    while work.goes_on():
+        claimed = work.claim()
         if claimed is None:
             return
-        action = Action(**claimed)
+        action = claimed.action
         work.runtime.metrics.lag_seconds.labels(kind=action.kind).observe(
-            max(0.0, (now - action.due_at).total_seconds())
+            max(0.0, (claimed.at - action.due_at).total_seconds())
         )
         started = time.monotonic()
         try:
-            HANDLERS[action.kind](work, action)
+            if claimed.message is not None:
+                send.send(work, action, claimed.message)
+            else:
+                HANDLERS[action.kind](work, action)
         except MailError as error:
             if failures.record(work, action, error):
                 return
@@ -124,5 +134,11 @@ def _slice(work: Work) -> None:
             raise
         except MailhearthError as error:
             failures.put_back(work, action, error)
+        except Exception as error:
+            if action.kind == "send":
+                raise  # it may have left: it becomes uncertain
+            failures.put_back_unexpected(work, action, error)
+            return
         log.debug("action", kind=action.kind, seconds=round(time.monotonic() - started, 3))
         work.keep()
+    work.give_back()

@@ -109,11 +109,12 @@ def expunge(work: Work, action: Action) -> None:
     """Deletes a message for good once its retention is over, every copy of it."""
     row = _row(work, action)
     session = work.reader()
+    provider = work.runtime.sessions.provider(work.row)
+    folders = session.folders()
     copies = 0
     for place in everywhere(session, row):
         copies += len(place.uids)
-        session.select(place.folder)
-        session.expunge(place.folder, place.uids)
+        provider.delete(session, place.folder, place.uids, folders)
     with work.tx() as conn:
         keys = {"workspace_id": work.workspace_id, "id": row["id"]}
         work.finish(conn, action, *(() if copies else ("skipped", "gone: somebody deleted it")))
@@ -133,11 +134,18 @@ def find(session: ImapSession, row: dict[str, Any]) -> Place | None:
 
 
 def everywhere(session: ImapSession, row: dict[str, Any]) -> list[Place]:
-    """Every place of the message, in all folders but the sender's own copies."""
+    """Every place of the message, in all folders but the sender's own copies.
+
+    A view of everything counts only where the message is found in no folder proper.
+    """
     folders = session.folders()
     names = (folders.inbox, folders.junk, *folders.others, folders.trash)
     places = (locate(session, row, name) for name in dict.fromkeys(names) if name)
-    return [place for place in places if place is not None]
+    found = [place for place in places if place is not None]
+    if not found and folders.everything:
+        place = locate(session, row, folders.everything)
+        found = [place] if place is not None else []
+    return found
 
 
 def locate(session: ImapSession, row: dict[str, Any], folder: str) -> Place | None:

@@ -8,6 +8,7 @@ import structlog
 
 from mailhearth_core.errors import MailhearthError
 from mailhearth_core.mail.model import FailureKind, MailError
+from mailhearth_core.oauth.model import GrantRefused
 from mailhearth_core.storage.clock import business_now
 from mailhearth_core.storage.named import named
 from mailhearth_worker.work import Action, Work
@@ -51,7 +52,9 @@ def record(work: Work, action: Action, error: MailError) -> bool:
                 workspace_id=work.workspace_id,
                 mailbox_id=work.mailbox_id,
                 reason=str(error),
-                reauth_after=work.policy.reauth_after_failures,
+                reauth_after=(
+                    1 if isinstance(error, GrantRefused) else work.policy.reauth_after_failures
+                ),
                 now=now,
             )
             strikes = struck["auth_failures"]
@@ -87,6 +90,23 @@ def put_back(work: Work, action: Action, error: MailhearthError) -> None:
     log.warning("not_possible_now", action=action.kind, code=error.code, reason=error.message)
     with work.tx() as conn:
         work.postpone(conn, action, BACK_OFF[min(action.attempt, len(BACK_OFF)) - 1], error.message)
+
+
+def put_back_unexpected(work: Work, action: Action, error: Exception) -> None:
+    """Gives back an action that met what nobody thought of, with its story in the log.
+
+    It costs this mailbox an error, and waits as after any failure: left due, it would be taken up
+    again at once and for ever.
+    """
+    log.error("unexpected", action=action.kind, exc_info=error)
+    work.runtime.sessions.forget(work.mailbox_id)
+    reason = f"Something unexpected happened ({type(error).__name__}); the worker's log tells more."
+    with work.tx() as conn:
+        now = business_now(conn)
+        delay = BACK_OFF[min(action.attempt, len(BACK_OFF)) - 1]
+        SQL.mailbox_error(conn, **work.keys, reason=reason, now=now)
+        work.postpone(conn, action, delay, reason)
+        SQL.put_off_actions(conn, **work.keys, due_at=now + BACK_OFF[0], reason=reason)
 
 
 def put_off(work: Work, action: Action, error: MailhearthError) -> None:

@@ -23,8 +23,11 @@ from mailhearth_core.keystore import KeyFolder
 from mailhearth_core.mail.dns import Resolver, SystemResolver, ZoneResolver
 from mailhearth_core.net import Dialer
 from mailhearth_core.providers.base import Providers
+from mailhearth_core.providers.gmail.provider import GmailProvider
 from mailhearth_core.providers.imap_smtp.provider import ImapSmtpProvider
+from mailhearth_core.providers.outlook.provider import OutlookProvider
 from mailhearth_core.settings import WorkerSettings
+from mailhearth_core.storage.clock import business_now
 from mailhearth_core.storage.doors import WorkerDoors
 from mailhearth_core.storage.named import named
 from mailhearth_core.storage.roles import Roles
@@ -33,11 +36,14 @@ from mailhearth_worker.credentials import reseal
 from mailhearth_worker.drain import drain
 from mailhearth_worker.runtime import Runtime
 from mailhearth_worker.sessions import Sessions
+from mailhearth_worker.tokens import Tokens, clients_of
 from mailhearth_worker.wakeups import make_worker
 
 log = structlog.get_logger()
 SQL = named("worker")
 
+PURGE_S = 540.0
+"""How long `--purge` goes on."""
 HANG_S = 240.0
 """A worker silent for longer than a slice and its slowest step may take is called dead."""
 
@@ -84,7 +90,14 @@ def build(settings: WorkerSettings, registry: CollectorRegistry) -> tuple[Runtim
         ZoneResolver.from_file(settings.zone_file) if settings.zone_file else SystemResolver()
     )
     dialer = Dialer(resolver, allowed=settings.allow_private_networks)
-    providers = Providers([ImapSmtpProvider(allow_app_passwords=settings.allow_app_passwords)])
+    providers = Providers(
+        [
+            ImapSmtpProvider(allow_app_passwords=settings.allow_app_passwords),
+            GmailProvider(),
+            OutlookProvider(),
+        ]
+    )
+    keys = KeyFolder(settings.keys_folder)
     sessions = Sessions(providers, dialer, per_host_cap=settings.per_host_cap)
     life = Life(sessions, settings.drain_deadline_seconds)
     runtime = Runtime(
@@ -95,10 +108,11 @@ def build(settings: WorkerSettings, registry: CollectorRegistry) -> tuple[Runtim
             Roles(settings.role_prefix),
             name=f"mailhearth-worker-{settings.name}",
         ),
-        keys=KeyFolder(settings.keys_folder),
+        keys=keys,
         dialer=dialer,
         resolver=resolver,
         sessions=sessions,
+        tokens=Tokens(clients_of(settings), keys, dialer),
         metrics=metrics.Metrics(registry),
         stopping=life.stopping,
     )
@@ -185,6 +199,28 @@ def attempt_once(settings: WorkerSettings, workspace_id: UUID, attempt_id: UUID)
     return 0
 
 
+def purge_once(settings: WorkerSettings, workspace_id: UUID) -> int:
+    """Takes a deleted workspace's mail out of its mailboxes without a queue, each tried once."""
+    runtime, _ = build(settings, CollectorRegistry())
+    end = time.monotonic() + PURGE_S
+    try:
+        door = runtime.doors.door(workspace_id)
+        while time.monotonic() < end:
+            with door.tx() as conn:
+                now = business_now(conn)
+                due = list(SQL.purges_due(conn, workspace_id=workspace_id, now=now))
+            if not due:
+                break
+            for row in due:
+                drain(runtime, workspace_id, row["mailbox_id"])
+        with door.tx() as conn:
+            SQL.give_up_purges(conn, workspace_id=workspace_id, now=business_now(conn))
+    finally:
+        runtime.sessions.close()
+        runtime.doors.close()
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point. 0 after a clean stop, 1 when it could not work, 2 for wrong settings."""
     parser = argparse.ArgumentParser(prog="mailhearth worker", description=__doc__)
@@ -194,6 +230,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar=("WORKSPACE", "ATTEMPT"),
         type=UUID,
         help="do one connection test and end",
+    )
+    parser.add_argument(
+        "--purge",
+        metavar="WORKSPACE",
+        type=UUID,
+        help="take a deleted workspace's mail out of its mailboxes and end",
     )
     options = parser.parse_args(arguments)
     try:
@@ -205,6 +247,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.attempt:
             return attempt_once(settings, *options.attempt)
+        if options.purge:
+            return purge_once(settings, options.purge)
         return serve(settings)
     except (MailhearthError, OSError) as error:
         log.error("worker_failed", reason=str(error))

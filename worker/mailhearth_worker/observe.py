@@ -8,7 +8,7 @@ logged.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from mailhearth_core.errors import NotFound
 from mailhearth_core.logs import bound
 from mailhearth_core.mail.imap import Folders, HeaderRecord, ImapSession
 from mailhearth_core.mail.model import MailError
+from mailhearth_core.providers.base import Placement
 from mailhearth_core.storage.clock import business_now, to_business
 from mailhearth_core.storage.doors import Connection
 from mailhearth_core.storage.named import named
@@ -49,6 +50,7 @@ class Sighting:
     folder: str
     uidvalidity: int
     header: HeaderRecord
+    in_tab: bool = False
 
 
 @dataclass
@@ -64,7 +66,7 @@ class Progress:
 def poll(work: Work, action: Action) -> None:
     """Handles one `poll` action: the baseline at the first sign-in, else what is outstanding."""
     started = time.monotonic()
-    began = work.now()
+    began = work.claimed_at or work.now()
     session = work.reader()
     folders = session.folders()
     with work.tx() as conn:
@@ -91,7 +93,7 @@ def poll(work: Work, action: Action) -> None:
         for sighting in found:
             missing.pop(sighting.row["message_id"], None)
     for folder, least in (
-        *((name, OTHERS_AFTER) for name in (*folders.others, folders.trash)),
+        *((name, OTHERS_AFTER) for name in (*folders.others, folders.trash, folders.everything)),
         # Before a message is called missing it is searched for by name where it should have been.
         *((name, FINAL_AFTER) for name in (folders.inbox, folders.junk)),
     ):
@@ -99,6 +101,7 @@ def poll(work: Work, action: Action) -> None:
         if folder is not None and aged:
             work.keep()
             seen += _search(session, folder, aged, missing, work.row["address"])
+    seen = _told_apart(work, session, folders, seen)
     _record(work, action, folders, seen, progress, outstanding, began)
     work.runtime.metrics.sync_seconds.labels(provider=work.row["peer_provider"]).observe(
         time.monotonic() - started
@@ -147,6 +150,21 @@ def _scan(
                 break
             first = max(header.uid for header in headers) + 1
     return seen, others, reached
+
+
+def _told_apart(
+    work: Work, session: ImapSession, folders: Folders, seen: list[Sighting]
+) -> list[Sighting]:
+    """Which of those in the inbox lie in one of its tabs, where the provider lets that be seen."""
+    uids = [sighting.header.uid for sighting in seen if sighting.folder == folders.inbox]
+    provider = work.runtime.sessions.provider(work.row)
+    tabs = provider.in_tabs(session, folders.inbox, uids) if uids else set()
+    return [
+        replace(sighting, in_tab=True)
+        if sighting.folder == folders.inbox and sighting.header.uid in tabs
+        else sighting
+        for sighting in seen
+    ]
 
 
 def recognise(
@@ -278,6 +296,8 @@ def _observe(work: Work, conn: Connection, folders: Folders, sighting: Sighting)
     now = business_now(conn)
     provider = work.runtime.sessions.provider(work.row)
     placement = provider.placement(sighting.folder, folders)
+    if sighting.in_tab:
+        placement = Placement.TAB
     automatic = header.is_automatic
     plan = plan_engagement(
         seed=row["seed"] + row["turn"],
@@ -285,7 +305,7 @@ def _observe(work: Work, conn: Connection, folders: Folders, sighting: Sighting)
         placement=placement,
         observed_at=now,
         auto_submitted=automatic,
-        turns_left=_turns_left(work, conn, row),
+        turns_left=_turns_left(work, row),
     )
     if not SQL.observe(
         conn,
@@ -322,9 +342,9 @@ def _observe(work: Work, conn: Connection, folders: Folders, sighting: Sighting)
     return str(placement)
 
 
-def _turns_left(work: Work, conn: Connection, row: dict[str, Any]) -> int:
+def _turns_left(work: Work, row: dict[str, Any]) -> int:
     """A conversation whose library is gone is not answered."""
     try:
-        return turns_left(work, conn, row)
+        return turns_left(work, row)
     except NotFound:
         return 0

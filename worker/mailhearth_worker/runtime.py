@@ -12,6 +12,7 @@ from mailhearth_core.net import Dialer
 from mailhearth_core.settings import WorkerSettings
 from mailhearth_core.storage.doors import WorkerDoors
 from mailhearth_worker.sessions import Sessions
+from mailhearth_worker.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Runtime:
     dialer: Dialer
     resolver: Resolver
     sessions: Sessions
+    tokens: Tokens
     metrics: Metrics
     stopping: Callable[[], bool]
     """True once this process was asked to stop: the mail in hand finishes, nothing new is begun."""

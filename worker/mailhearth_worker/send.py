@@ -7,7 +7,7 @@ is evidence, and the message is never sent again.
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -25,6 +25,7 @@ from mailhearth_worker.work import Action, LeaseLost, Work
 
 log = structlog.get_logger()
 SQL = named("worker")
+SENDING = named("sending")
 
 PEER_GONE_WAIT = timedelta(minutes=2)
 """How long a message whose peer left waits for the scheduler to bind another."""
@@ -34,13 +35,13 @@ SENDING_SECONDS = FINAL_REPLY_S + 60
 take its time to answer the final dot, and nobody may take the mailbox meanwhile."""
 
 
-def send(work: Work, action: Action) -> None:
-    """Handles one `send` action."""
-    with work.tx() as conn:
-        out = SQL.outbound(conn, workspace_id=work.workspace_id, id=action.outbound_id)
-        if not _may_go(work, conn, action, out):
-            return
-        raw = compose(work, conn, out)
+def send(work: Work, action: Action, out: dict[str, Any]) -> None:
+    """Handles one `send` action and its message, as they were claimed."""
+    if not _seems_free(work, action, out):
+        with work.tx() as conn:
+            if not _may_go(work, conn, action, out):
+                return
+    raw = compose(work, out)
     with bound(correlation_id=str(out["correlation_id"])):
         started = time.monotonic()
         session = work.sender()
@@ -53,13 +54,13 @@ def send(work: Work, action: Action) -> None:
             reply = session.finish()
         except OutcomeUnknown as error:
             work.runtime.sessions.forget(work.mailbox_id)
-            _settled(work, action, out, "uncertain", error.message, "")
+            _settled(work, action, "uncertain", error.message, "")
             log.warning("send_uncertain", reason=error.message)
             return
         except MailError as error:
             _not_sent(work, action, out, error)
             return
-        _settled(work, action, out, "sent", "", f"{reply.code} {reply.text}")
+        _settled(work, action, "sent", "", f"{reply.code} {reply.text}")
         provider = work.row["peer_provider"]
         work.runtime.metrics.sent.labels(provider=provider).inc()
         if out["kind"] == "reply":
@@ -68,6 +69,18 @@ def send(work: Work, action: Action) -> None:
             time.monotonic() - started
         )
         log.info("sent", outbound_id=str(out["id"]), kind=out["kind"])
+
+
+def _seems_free(work: Work, action: Action, out: dict[str, Any]) -> bool:
+    """Whether nothing spoke against it when it was claimed; else `_may_go` looks and acts."""
+    now = work.about_now()
+    gap = timedelta(seconds=work.policy.min_gap_seconds)
+    return (
+        out["verdict"] == "ok"
+        and out["state"] == "bound"
+        and (action.not_after is None or now <= action.not_after)
+        and (work.last_sent_at is None or work.last_sent_at + gap <= now)
+    )
 
 
 def _may_go(work: Work, conn: Connection, action: Action, out: dict[str, Any]) -> bool:
@@ -83,6 +96,9 @@ def _may_go(work: Work, conn: Connection, action: Action, out: dict[str, Any]) -
     match SQL.claim_send(conn, outbound_id=action.outbound_id):
         case "ok" if out["state"] == "bound":
             return True
+        case "restored":
+            _withdraw(work, conn, action, out, "skipped", "restored", reply="expired")
+            return False
         case "own_mailbox":
             _withdraw(work, conn, action, out, "cancelled", "this mailbox may not send now")
             return False
@@ -92,13 +108,20 @@ def _may_go(work: Work, conn: Connection, action: Action, out: dict[str, Any]) -
 
 
 def _withdraw(
-    work: Work, conn: Connection, action: Action, out: dict[str, Any], state: str, reason: str
+    work: Work,
+    conn: Connection,
+    action: Action,
+    out: dict[str, Any],
+    state: str,
+    reason: str,
+    *,
+    reply: str = "wished",
 ) -> None:
     """Ends a message that will not be sent, on both sides; its reply may take another's place."""
     work.finish(conn, action, state, reason)
     _settle_row(work, conn, out, state, reason)
     list(SQL.withdrawn(conn, outbound_id=out["id"]))
-    _replied(work, conn, out, "wished")
+    _replied(work, conn, out, reply)
 
 
 def _replied(work: Work, conn: Connection, out: dict[str, Any], state: str) -> None:
@@ -112,7 +135,15 @@ def _commit_sending(work: Work, action: Action, out: dict[str, Any]) -> bool:
     Raises:
         LeaseLost: the lease or the action is not ours any more.
     """
-    with work.tx() as conn:
+    if work.once(
+        SENDING.begin,
+        action_id=action.id,
+        machine=datetime.now(UTC),
+        gap=timedelta(seconds=work.policy.min_gap_seconds),
+        seconds=SENDING_SECONDS,
+    ):
+        return True
+    with work.tx() as conn:  # what speaks against it, and what follows from that
         if not _may_go(work, conn, action, out):
             return False
         if not SQL.begin_sending(
@@ -147,36 +178,30 @@ def _settle_row(
     )
 
 
-def _settled(
-    work: Work, action: Action, out: dict[str, Any], state: str, reason: str, smtp_reply: str
-) -> None:
+def _settled(work: Work, action: Action, state: str, reason: str, smtp_reply: str) -> None:
     """Records that the message left, or may have; tries for as long as the lease lives."""
     end = time.monotonic() + work.runtime.settings.lease_seconds / 2
     while True:
         try:
-            with work.tx() as conn:
-                now = business_now(conn)
-                work.finish(conn, action, "done" if state == "sent" else state, reason)
-                _settle_row(work, conn, out, state, reason, smtp_reply)
-                SQL.note_sent(conn, **work.keys, at=now)
-                poll_at = next_poll([now], None, now)
-                list(SQL.left_sender(conn, outbound_id=out["id"], sent_at=now, poll_at=poll_at))
-                _follow_up(work, conn, out, state, now)
-            work.last_sent_at = now
-            return
+            now = work.about_now()
+            at = work.settle_and_claim(
+                action_id=action.id,
+                state=state,
+                reason=reason,
+                smtp_reply=smtp_reply,
+                poll_at=next_poll([now], None, now),
+                evidence_after=EVIDENCE_AFTER,
+                retention=timedelta(hours=work.policy.retention_hours),
+            )
         except ServiceUnavailable:
             if time.monotonic() > end:
                 raise
             time.sleep(0.2)
-
-
-def _follow_up(work: Work, conn: Connection, out: dict[str, Any], state: str, now: Any) -> None:
-    keys = {**work.keys, "outbound_id": out["id"], "inbound_id": None}
-    if state == "uncertain":
-        SQL.add_action(conn, **keys, kind="evidence", due_at=now + EVIDENCE_AFTER)
-    retention = timedelta(hours=work.policy.retention_hours)
-    SQL.add_action(conn, **keys, kind="expunge_sent", due_at=now + retention)
-    _replied(work, conn, out, "sent")
+        else:
+            if at is None:
+                raise LeaseLost(f"Action {action.id} is not held any more.")
+            work.last_sent_at = at
+            return
 
 
 def _not_sent(work: Work, action: Action, out: dict[str, Any], error: MailError) -> None:

@@ -35,6 +35,8 @@ LONGEST_LINE = 998
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,255}\Z")
 _ID = re.compile(r"<[!-;=?-~]{1,300}>\Z")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+\Z")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Unicode's categories Cc and Cs, but for the line end and the tab."""
 _REPLY = re.compile(r"(?:re|aw|sv|antw)(?:\[\d+\])?\s*:\s*", re.IGNORECASE)
 
 
@@ -206,8 +208,7 @@ def _text(draft: Draft, client: Program) -> str:
 
 def _clean(text: str) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    kept = (c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else " " for c in text)
-    return "\n".join(line.rstrip() for line in "".join(kept).split("\n"))
+    return "\n".join(line.rstrip() for line in _CONTROL.sub(" ", text).split("\n"))
 
 
 def _encode(text: str, client: Program) -> tuple[list[str], str, str]:

@@ -36,7 +36,13 @@ class DsnOutcome:
 
 def read_dsn(raw: bytes) -> list[DsnOutcome]:
     """The outcomes in a message; empty when it is no delivery report."""
-    message = message_from_bytes(raw[:MAX_BYTES])
+    try:
+        return _read(message_from_bytes(raw[:MAX_BYTES]))
+    except RecursionError:
+        return []  # parts within parts without an end: nobody's report
+
+
+def _read(message: Message) -> list[DsnOutcome]:
     original = _original_message_id(message)
     outcomes = [
         outcome

@@ -9,6 +9,9 @@ _NO_SELECT = {"\\noselect", "\\nonexistent"}
 _ATTRIBUTE = {"\\junk": "junk", "\\sent": "sent", "\\trash": "trash", "\\drafts": "drafts"}
 # XLIST, the ancestor of RFC 6154 at Google, used this one.
 _ATTRIBUTE["\\spam"] = "junk"
+_EVERYTHING = {"\\all", "\\allmail"}
+_VIEWS = {"\\flagged", "\\starred", "\\important"}
+"""Folders that show messages of others (RFC 6154 section 2, RFC 8457; XLIST's names)."""
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "junk": (
@@ -74,7 +77,11 @@ class ListedFolder:
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """A mailbox's folders by role; `others` are all selectable folders without one."""
+    """A mailbox's folders by role; `others` are all selectable folders without one.
+
+    `everything` shows all messages once more (Gmail's All Mail): what is found nowhere else may be
+    there, but it is no further copy. Other views of messages that lie elsewhere are left out.
+    """
 
     inbox: str = "INBOX"
     junk: str | None = None
@@ -82,6 +89,7 @@ class Folders:
     trash: str | None = None
     drafts: str | None = None
     others: tuple[str, ...] = ()
+    everything: str | None = None
 
 
 def assign_roles(listed: Iterable[ListedFolder]) -> Folders:
@@ -89,7 +97,9 @@ def assign_roles(listed: Iterable[ListedFolder]) -> Folders:
 
     Among names the least nested folder wins, so `Junk` beats `Archive/Old/Junk`.
     """
-    selectable = [f for f in listed if not _NO_SELECT & {a.lower() for a in f.attributes}]
+    shown = [f for f in listed if not _NO_SELECT & _lower(f)]
+    everything = next((f.name for f in shown if _EVERYTHING & _lower(f)), None)
+    selectable = [f for f in shown if not (_VIEWS | _EVERYTHING) & _lower(f)]
     roles: dict[str, str] = {}
     for folder in selectable:
         for attribute in folder.attributes:
@@ -109,6 +119,7 @@ def assign_roles(listed: Iterable[ListedFolder]) -> Folders:
         trash=roles.get("trash"),
         drafts=roles.get("drafts"),
         others=tuple(others),
+        everything=everything,
     )
 
 
@@ -120,6 +131,10 @@ def full_name(name: str, prefix: str, delimiter: str | None) -> str:
     parts: Sequence[str] = [part for part in name.split("/") if part]
     joined = (delimiter or "-").join(parts)
     return joined if prefix and joined.startswith(prefix) else prefix + joined
+
+
+def _lower(folder: ListedFolder) -> set[str]:
+    return {attribute.lower() for attribute in folder.attributes}
 
 
 def _depth(folder: ListedFolder) -> int:

@@ -108,7 +108,8 @@ def decode_text(value: str) -> str:
     except (HeaderParseError, ValueError):
         return " ".join(value.split())
     text = "".join(_piece(piece, charset) for piece, charset in pieces)
-    return " ".join(text.split())
+    whole = text.encode("utf-8", "replace").decode("utf-8")  # utf-7 yields halves of characters
+    return " ".join(whole.replace("\0", "").split())
 
 
 def _piece(piece: bytes | str, charset: str | None) -> str:
@@ -126,6 +127,7 @@ def _report_type(content_type: str) -> str:
 
 
 def _text(raw: bytes) -> str:
+    raw = raw.replace(b"\0", b"")  # no header holds one, and no database takes one
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:

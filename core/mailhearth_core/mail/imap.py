@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 DELETED = "\\Deleted"
+MAX_NUMBER = 2**32 - 1
+"""The largest UID, and the largest UIDVALIDITY (RFC 3501 section 9)."""
+MAX_MODSEQ = 2**63 - 1
 HEADER_SLICE = 500
 """Messages whose headers one call reads at most."""
 
@@ -100,7 +103,7 @@ class ImapSession(ImapLink):
             with self._step(Stage.SEARCH):
                 # "n:*" always names the last message too, however low its uid (RFC 3501 6.4.8).
                 found = self._client.search(["UID", f"{first_uid}:*"])
-            wanted = sorted(uid for uid in found if uid >= first_uid)[:limit]
+            wanted = sorted(uid for uid in found if first_uid <= uid <= MAX_NUMBER)[:limit]
         else:
             wanted = sorted(set(uids or ()))[:limit]
         records: list[HeaderRecord] = []
@@ -122,6 +125,19 @@ class ImapSession(ImapLink):
         self._use(folder)
         with self._step(Stage.SEARCH):
             return sorted(self._client.search(["SINCE", day]))
+
+    def offers(self, capability: str) -> bool:
+        """Whether the server lists a capability, such as "X-GM-EXT-1"."""
+        return self._has(capability)
+
+    def uids_among(self, folder: str, uids: Sequence[int], criteria: Sequence[str]) -> set[int]:
+        """Those of `uids` in `folder` that meet SEARCH `criteria` of the server's own."""
+        self._use(folder)
+        found: set[int] = set()
+        for batch in _batches(uids, _UID_BATCH):
+            with self._step(Stage.SEARCH):
+                found |= set(self._client.search(["UID", ",".join(map(str, batch)), *criteria]))
+        return found & set(uids)
 
     def changed_since(self, modseq: int) -> list[FlagChange] | None:
         """Messages of the selected folder changed after `modseq`; None without CONDSTORE."""
@@ -282,7 +298,7 @@ class ImapSession(ImapLink):
                         flags=_flags(found[uid]),
                         size=int(found[uid].get(b"RFC822.SIZE", 0)),
                     )
-                    for uid in sorted(found)
+                    for uid in sorted(found.keys() & set(uids))
                 ]
         except MailError as error:
             if self._partial_headers and error.code == "command_refused":
@@ -298,7 +314,11 @@ def _batches(uids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
 
 def _folder_status(found: dict[bytes, object]) -> FolderStatus:
     counts = {key: value for key, value in found.items() if isinstance(value, int)}
-    return FolderStatus(counts[b"UIDVALIDITY"], counts[b"UIDNEXT"], counts.get(b"HIGHESTMODSEQ"))
+    validity, following = counts[b"UIDVALIDITY"], counts[b"UIDNEXT"]
+    modseq = counts.get(b"HIGHESTMODSEQ")
+    if max(validity, following) > MAX_NUMBER or (modseq or 0) > MAX_MODSEQ:
+        raise ValueError("a number beyond those of IMAP")
+    return FolderStatus(validity, following, modseq)
 
 
 def _flags(found: dict[bytes, tuple[bytes, ...]]) -> frozenset[str]:

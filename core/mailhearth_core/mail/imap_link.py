@@ -115,6 +115,7 @@ class ImapLink:
             raise imap_error(said, stage, status=status, hidden=self._hidden) from None
         except (
             ValueError,
+            ArithmeticError,
             TypeError,
             LookupError,
             AttributeError,

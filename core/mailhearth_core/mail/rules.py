@@ -149,7 +149,7 @@ SMTP_RULES: tuple[Rule, ...] = (
           "daily_limit", "The account has reached its provider's daily sending limit.", _SLOWER, _GOOGLE),
     _smtp("5", r"5\.1\.90", "", _ANY, _LIMIT, _BOX,
           "daily_limit", "The account has reached its provider's daily limit of recipients.", _SLOWER, _MS_NDR),
-    _smtp("[45]", r"[45]\.(2\.0|7\.\d+)", r"(sending|submission) (limit|quota|rate)|exceeded.{0,40}(messages|recipients)", _ANY, _LIMIT, _BOX,
+    _smtp("[45]", r"[45]\.(2\.0|4\.2|7\.\d+)", r"(sending|submission) (limit|quota|rate)|exceeded.{0,40}(messages|recipients)", _ANY, _LIMIT, _BOX,
           "sending_limit", "The account has reached a sending limit of its provider.", _SLOWER, _MS_NDR),
     _smtp("[45]", r"[45]\.7\.28", "", _ANY, _LIMIT, _BOX,
           "rate_unusual", "The provider sees an unusual rate of mail from this sender.", _SLOWER, _GOOGLE),

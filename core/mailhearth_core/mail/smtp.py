@@ -174,8 +174,11 @@ class SmtpSession:
         if not self._transmitted:
             raise InvalidValue("finish", "out of turn", "only after transmit()")
         self._in_data = self._transmitted = False
+        self._wire.step(Deadline(deadline_s), MAX_REPLY_BYTES)
+        with network_errors(Stage.DATA):
+            if self._wire.is_cut_off():  # before the dot: the server must forget the message
+                raise ConnectionLost("The server hung up before the end of the message.")
         try:
-            self._wire.step(Deadline(deadline_s), MAX_REPLY_BYTES)
             self._wire.send(b".\r\n")
             reply = self._read_reply()
         except (DeadlinePassed, ConnectionLost, TooMuchData) as error:

@@ -7,6 +7,7 @@ an error and nothing else.
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
 
 from mailhearth_core.errors import MailhearthError
@@ -108,6 +109,26 @@ class Wire:
         while len(self._buffer) < size:
             self._fill()
         return self._take(size)
+
+    def read_some(self, limit: int) -> bytes:
+        """What has arrived: at least one byte, at most `limit`; waits for it when there is none."""
+        if not self._buffer:
+            self._fill()
+        return self._take(min(limit, len(self._buffer)))
+
+    def is_cut_off(self) -> bool:
+        """Whether the server has hung up already; what it said before stays to be read."""
+        if self._buffer:
+            return False
+        try:
+            self.sock.settimeout(0)
+            self._buffer += (chunk := self.sock.recv(_CHUNK))
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError:
+            return True
+        self._budget -= len(chunk)
+        return not chunk
 
     def close(self) -> None:
         """Closes the socket; harmless when already closed."""

@@ -99,6 +99,10 @@ class Provider(Protocol):
         """What finding a message in `folder` means."""
         ...
 
+    def in_tabs(self, reader: Reader, folder: str, uids: Sequence[int]) -> set[int]:
+        """Those of an inbox's messages that its provider shows apart (see `Placement.TAB`)."""
+        ...
+
     def rescue(
         self, reader: Reader, folder: str, uids: Sequence[int], folders: Folders
     ) -> dict[int, int] | None:

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -75,9 +76,14 @@ class Database:
         Raises:
             ServiceUnavailable: the database cannot be reached or broke off.
         """
+        with self.reached(), self.pool.connection() as conn:
+            yield conn
+
+    @contextmanager
+    def reached(self) -> Iterator[None]:
+        """Turns what says that the database is away into `ServiceUnavailable`."""
         try:
-            with self.pool.connection() as conn:
-                yield conn
+            yield
         except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise ServiceUnavailable(
                 f"The database at {without_login(self._url.reveal())} does not answer.",
@@ -89,6 +95,56 @@ class Database:
         if self._pool is not None:
             self._pool.close(timeout=2)
             self._pool = None
+
+
+class Kept:
+    """One connection of a login, kept by one thread over many transactions; replaced when it broke.
+
+    It is not looked over before each use, which would cost a round trip.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._pool: ConnectionPool[Connection] | None = None
+        self._conn: Connection | None = None
+
+    @contextmanager
+    def tx(self) -> Iterator[Connection]:
+        """As `Database.tx`."""
+        with self.statement() as conn, conn.transaction():
+            yield conn
+
+    @contextmanager
+    def statement(self) -> Iterator[Connection]:
+        """For one statement, which is a transaction by itself: one round trip, durable after it.
+
+        Raises:
+            ServiceUnavailable: the database cannot be reached or broke off.
+        """
+        with self._database.reached():
+            try:
+                yield self._connection()
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Gives the connection back; the next use takes one again."""
+        conn, pool, self._conn = self._conn, self._pool, None
+        if conn is None or pool is None:
+            return
+        if conn.info.transaction_status is TransactionStatus.IDLE:
+            conn.autocommit = False
+        else:
+            conn.close()
+        pool.putconn(conn)
+
+    def _connection(self) -> Connection:
+        if self._conn is None:
+            self._pool = self._database.pool
+            self._conn = self._pool.getconn()
+            self._conn.autocommit = True
+        return self._conn
 
 
 class TenantDoor:

@@ -49,7 +49,7 @@ def start(
             settings = {
                 key: row[key]
                 for key in ("imap_host", "imap_port", "imap_tls", "smtp_host", "smtp_port",
-                            "smtp_tls", "ca_pem", "username")
+                            "smtp_tls", "ca_pem", "username", "provider", "auth")
             }  # fmt: skip
         else:
             check_servers(conn, spec)

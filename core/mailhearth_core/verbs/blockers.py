@@ -57,6 +57,8 @@ def of_mailbox(row: Mapping[str, Any], domains: Mapping[str, str], policy: Polic
     if row["state"] == "paused":
         text = f"paused ({row['state_reason']})" if row["state_reason"] else "paused"
         found.append(Blocker("paused", text, f"mailhearth mailbox resume {address}"))
+    if row.get("phase") in ("quarantined", "blocked"):
+        found.append(_resting(row))
     reconnect = f"mailhearth mailbox test {address} --password-stdin --save"
     if row["auth_failures"] >= policy.exclude_after_failures:
         text = (
@@ -76,6 +78,17 @@ def of_mailbox(row: Mapping[str, Any], domains: Mapping[str, str], policy: Polic
         text = f"the domain {row['domain']} is blocked as a peer: {domains[row['domain']]}"
         found.append(Blocker("domain_blocked", text, "repair the domain's MX and mail server"))
     return found
+
+
+def _resting(row: Mapping[str, Any]) -> Blocker:
+    """What the placements of its mail have led to."""
+    since, until = row["phase_since"], row["phase_until"]
+    if row["phase"] == "quarantined":
+        text = f"in quarantine since {since}, until {until}"
+        return Blocker("quarantined", _with(text, row["phase_cause"]))
+    text = f"blocked since {since}, at least until {until}, and until it is reviewed"
+    hint = f"find out why, then: mailhearth mailbox resume {row['address']}"
+    return Blocker("blocked", _with(text, row["phase_cause"]), hint)
 
 
 def of_window(policy: Policy, timezone: str, now: datetime) -> Blocker | None:

@@ -1,4 +1,4 @@
-"""Sealing a mailbox's password: for which servers, to which key. Opening is the worker's."""
+"""Sealing a mailbox's password or refresh token: for where, to which key. A worker opens it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from uuid import UUID
 
 from mailhearth_core.errors import NotYet
 from mailhearth_core.mail.model import TlsMode
-from mailhearth_core.sealing import Binding, PasswordDestination, seal
+from mailhearth_core.sealing import (
+    Binding,
+    Destination,
+    OAuthDestination,
+    PasswordDestination,
+    seal,
+)
+from mailhearth_core.secrets import Secret
 from mailhearth_core.storage.doors import Connection
 from mailhearth_core.verbs.mailbox_spec import MailboxSpec, Server, ca_digest
 
@@ -21,8 +28,16 @@ def destination(server: Server, ca_pem: str | None, username: str) -> PasswordDe
     )
 
 
-def destinations(row: Mapping[str, Any]) -> dict[str, PasswordDestination]:
-    """The destination of each password field of a mailbox row."""
+REFRESH_TOKEN = "oauth_refresh_token"  # noqa: S105 - the name of a field
+"""Where a mailbox's refresh token is kept."""
+
+
+def destinations(row: Mapping[str, Any]) -> dict[str, Destination]:
+    """The destination of each field that a mailbox row may have a credential in."""
+    if row.get("auth") == "oauth":
+        return {
+            REFRESH_TOKEN: OAuthDestination(row["oauth_token_endpoint"], row["oauth_client_id"])
+        }
     return {
         f"{kind}_password": destination(
             Server(row[f"{kind}_host"], row[f"{kind}_port"], row[f"{kind}_tls"]),
@@ -36,7 +51,9 @@ def destinations(row: Mapping[str, Any]) -> dict[str, PasswordDestination]:
 def seal_credentials(
     conn: Connection, workspace_id: UUID, mailbox_id: UUID, spec: MailboxSpec
 ) -> tuple[int, dict[str, bytes]]:
-    """Seals a mailbox's password for each of its servers to the workspace's active key.
+    """Seals a mailbox's password for each of its servers, or its refresh token for its endpoint.
+
+    To the workspace's active key.
 
     Returns the key version and, for each field, the sealed bytes.
 
@@ -52,27 +69,38 @@ def seal_credentials(
             hint="Keys are made when `mailhearth up` (or the operator) runs; try again then.",
         )
     sealed = {}
-    for field, server in (("imap_password", spec.imap), ("smtp_password", spec.smtp)):
-        binding = Binding(
-            workspace_id,
-            mailbox_id,
-            field,
-            key["version"],
-            destination(server, spec.ca_pem, spec.username),
-        )
-        sealed[field] = seal(key["public_key"], binding, spec.password)
+    for field, (where, secret) in _secrets(spec).items():
+        binding = Binding(workspace_id, mailbox_id, field, key["version"], where)
+        sealed[field] = seal(key["public_key"], binding, secret)
     return key["version"], sealed
+
+
+def _secrets(spec: MailboxSpec) -> dict[str, tuple[Destination, Secret]]:
+    grant = spec.grant
+    if grant is not None:
+        where = OAuthDestination(grant.token_endpoint, grant.client_id)
+        return {REFRESH_TOKEN: (where, grant.refresh_token)}
+    return {
+        field: (destination(server, spec.ca_pem, spec.username), spec.password)
+        for field, server in (("imap_password", spec.imap), ("smtp_password", spec.smtp))
+    }
 
 
 def store_credentials(
     conn: Connection, workspace_id: UUID, mailbox_id: UUID, spec: MailboxSpec
 ) -> None:
+    """Seals and stores; what was stored before is gone, and so is a worker's claim on it."""
     version, sealed = seal_credentials(conn, workspace_id, mailbox_id, spec)
+    conn.execute(
+        "DELETE FROM sealed_credentials WHERE mailbox_id = %s AND field <> ALL (%s)",
+        (mailbox_id, list(sealed)),
+    )
     for field, blob in sealed.items():
         conn.execute(
             "INSERT INTO sealed_credentials (workspace_id, mailbox_id, field, key_version, sealed, "
             "sealed_at) VALUES (%s,%s,%s,%s,%s,%s) ON CONFLICT (workspace_id, mailbox_id, field) "
             "DO UPDATE SET key_version=excluded.key_version, sealed=excluded.sealed, "
-            "sealed_at=excluded.sealed_at, generation=sealed_credentials.generation + 1",
+            "sealed_at=excluded.sealed_at, generation=sealed_credentials.generation + 1, "
+            "refresh_claim=NULL, refresh_until=NULL",
             (workspace_id, mailbox_id, field, version, blob, datetime.now(UTC)),
         )

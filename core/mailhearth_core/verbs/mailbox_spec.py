@@ -14,6 +14,7 @@ from typing import Any
 from email_validator import EmailNotValidError, validate_email
 
 from mailhearth_core.errors import InvalidValue, MailhearthError
+from mailhearth_core.oauth.model import OAuthGrant
 from mailhearth_core.providers import oauth_owner
 from mailhearth_core.secrets import Secret
 
@@ -61,6 +62,8 @@ class MailboxSpec:
     display_name: str
     timezone: str
     consent: str
+    grant: OAuthGrant | None = None
+    """In place of a password: see `verbs.oauth`."""
 
     @property
     def domain(self) -> str:

@@ -103,22 +103,37 @@ def _insert(
     conn.execute(
         "INSERT INTO mailboxes (workspace_id, id, pool_id, address, domain, display_name, "
         "timezone, provider, peer_provider, imap_host, imap_port, imap_tls, smtp_host, smtp_port, "
-        "smtp_tls, ca_pem, username, seed, state_since, next_size_at, created_at) VALUES "
-        "(%s, %s, %s, %s, %s, %s, %s, 'imap_smtp', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, "
-        "%s)",
+        "smtp_tls, ca_pem, username, seed, state_since, next_size_at, created_at, auth, "
+        "oauth_token_endpoint, oauth_client_id) VALUES "
+        "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, "
+        "%s, %s)",
         (
             workspace_id, mailbox_id, pool_id, spec.address, spec.domain, spec.display_name,
-            spec.timezone, provider_name_for(spec.imap.host),
+            spec.timezone, *_providers(spec),
             spec.imap.host, spec.imap.port, spec.imap.tls,
             spec.smtp.host, spec.smtp.port, spec.smtp.tls,
             spec.ca_pem, spec.username, secrets.randbits(62), now,
-            local_midnight(now, spec.timezone), now,
+            local_midnight(now, spec.timezone), now, *_grant_columns(spec),
         ),
     )  # fmt: skip
     conn.execute(
         "INSERT INTO mailbox_leases (workspace_id, mailbox_id) VALUES (%s, %s)",
         (workspace_id, mailbox_id),
     )
+
+
+def _providers(spec: MailboxSpec) -> tuple[str, str]:
+    """The slice, and the name for statistics."""
+    if spec.grant is not None:
+        return spec.grant.provider, spec.grant.provider
+    return "imap_smtp", provider_name_for(spec.imap.host)
+
+
+def _grant_columns(spec: MailboxSpec) -> tuple[str, str | None, str | None]:
+    """auth, oauth_token_endpoint, oauth_client_id."""
+    if spec.grant is None:
+        return "password", None, None
+    return "oauth", spec.grant.token_endpoint, spec.grant.client_id
 
 
 def reconnect(
@@ -131,13 +146,15 @@ def reconnect(
         now = business_now(conn)
         conn.execute(
             "UPDATE mailboxes SET imap_host=%s, imap_port=%s, imap_tls=%s, smtp_host=%s, "
-            "smtp_port=%s, smtp_tls=%s, ca_pem=%s, username=%s, auth_failures=0, last_error='', "
+            "smtp_port=%s, smtp_tls=%s, ca_pem=%s, username=%s, provider=%s, peer_provider=%s, "
+            "auth=%s, oauth_token_endpoint=%s, oauth_client_id=%s, auth_failures=0, last_error='', "
             "state = CASE WHEN state = 'needs_reauth' THEN 'active' ELSE state END, "
             "state_reason='', state_since=%s WHERE id=%s",
             (
                 spec.imap.host, spec.imap.port, spec.imap.tls,
                 spec.smtp.host, spec.smtp.port, spec.smtp.tls,
-                spec.ca_pem, spec.username, now, mailbox_id,
+                spec.ca_pem, spec.username, *_providers(spec), *_grant_columns(spec), now,
+                mailbox_id,
             ),
         )  # fmt: skip
         store_credentials(conn, workspace_id, mailbox_id, spec)
@@ -154,7 +171,8 @@ def listing(door: TenantDoor, workspace_id: UUID) -> list[dict[str, Any]]:
             "m.imap_port, m.imap_tls, m.smtp_host, m.smtp_port, m.smtp_tls, m.username, m.ca_pem, "
             "m.state, m.state_reason, m.state_since, m.consent, m.auth_failures, m.last_error, "
             "m.last_error_at, m.connected_at, m.created_at, m.pool_id, m.domain, m.has_campaign, "
-            "m.next_size_at, p.worker_group "
+            "m.next_size_at, m.provider, m.auth, p.worker_group, m.phase, m.phase_since, "
+            "m.phase_until, m.phase_cause, m.is_sensor "
             "FROM mailboxes m JOIN pools p ON p.workspace_id = m.workspace_id AND p.id = m.pool_id "
             "WHERE m.state <> 'removed' ORDER BY m.address"
         ).fetchall()
@@ -191,15 +209,19 @@ def locate(database: Database, address: str, workspace: UUID | None) -> tuple[UU
 def set_state(
     door: TenantDoor, workspace_id: UUID, row: Mapping[str, Any], state: str, actor: Actor
 ) -> None:
-    """Pauses (drains: nothing new is sent, mail on its way is still followed) or resumes."""
+    """Pauses (drains: nothing new is sent, mail on its way is still followed) or resumes.
+
+    To resume a mailbox is also the review that ends a block, once the days of that are over.
+    """
     with door.tenant_tx(workspace_id) as conn:
         now = business_now(conn)
         reason = f"paused by {actor.name}" if state == "paused" else ""
         conn.execute(
             "UPDATE mailboxes SET state=%s, state_reason=%s, state_since=%s, "
             "auth_failures = CASE WHEN %s = 'active' THEN 0 ELSE auth_failures END, "
-            "last_error = CASE WHEN %s = 'active' THEN '' ELSE last_error END WHERE id=%s",
-            (state, reason, now, state, state, row["id"]),
+            "last_error = CASE WHEN %s = 'active' THEN '' ELSE last_error END, "
+            "reviewed_at = CASE WHEN %s = 'active' THEN %s ELSE reviewed_at END WHERE id=%s",
+            (state, reason, now, state, state, state, now, row["id"]),
         )
         if state == "active":
             _ask_sign_in(conn, workspace_id, row["id"], now)

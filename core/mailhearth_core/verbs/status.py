@@ -17,6 +17,8 @@ from mailhearth_core.warmup.policy import Policy
 
 DAYS = 7
 PLACEMENTS = ("inbox", "junk", "other", "missing")
+LEARNED = ("probation", "quarantined", "blocked")
+"""What the controller made of mailboxes besides their own state; they are counted in both."""
 
 
 def overview(database: Database, only: UUID | None = None) -> dict[str, Any]:
@@ -103,6 +105,7 @@ def _pool(
         "mailboxes": {
             "total": len(members),
             **Counter(m["state"] for m in members),
+            **{phase: sum(m["phase"] == phase for m in members) for phase in LEARNED},
             "without_consent": sum(m["consent"] == "none" for m in members),
         },
         "today": day or dict.fromkeys(zeros, 0),

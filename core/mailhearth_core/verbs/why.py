@@ -12,6 +12,7 @@ from mailhearth_core.storage.doors import Database, TenantDoor
 from mailhearth_core.storage.named import named
 from mailhearth_core.verbs import blockers, capacity, pools, status, workspaces
 from mailhearth_core.verbs.blockers import Blocker
+from mailhearth_core.warmup.health import Troubles, health
 from mailhearth_core.warmup.policy import Policy
 from mailhearth_core.warmup.window import local_date
 
@@ -41,6 +42,7 @@ def explain(database: Database, workspace_id: UUID, row: Mapping[str, Any]) -> d
         soon = now + timedelta(hours=2)
         recent = list(sql.recent_sends(conn, mailbox_id=row["id"], until=soon, limit=RECENT))
         domains = blockers.blocked_domains(conn, workspace_id, now)
+    seen = status.placements(placed or {}, policy.signal_floor)
     found = _of_workspace(workspace) + blockers.of_mailbox(row, domains, policy)
     found += _of_day(row, policy, now, size, counts)
     if short is not None:
@@ -60,10 +62,44 @@ def explain(database: Database, workspace_id: UUID, row: Mapping[str, Any]) -> d
         "steps": size["reasons"] if size else [],
         "sized_at": size["sized_at"] if size else None,
         "controller": controller,
+        "phase": {
+            "name": row["phase"],
+            "since": row["phase_since"],
+            "until": row["phase_until"],
+            "cause": row["phase_cause"],
+        },
+        "is_sensor": row["is_sensor"],
         "counts": counts,
         "not_sending": [blocker.to_json() for blocker in found],
-        "placements": status.placements(placed or {}, policy.signal_floor),
+        "placements": seen,
+        "health": _health(row, seen, placed or {}, row["domain"] in domains, policy),
         "recent": recent,
+    }
+
+
+def _health(
+    row: Mapping[str, Any],
+    seen: Mapping[str, Any],
+    placed: Mapping[str, Any],
+    is_domain_blocked: bool,
+    policy: Policy,
+) -> dict[str, Any]:
+    """The score of the last seven days, with each penalty that is in it."""
+    sent, bounced = placed.get("sent") or 0, placed.get("bounced") or 0
+    limit = policy.quarantine_bounce_percent
+    troubles = Troubles(
+        needs_reauth=row["state"] == "needs_reauth",
+        domain_blocked=is_domain_blocked,
+        bounce_rate_high=sent >= policy.signal_floor and 100 * bounced >= limit * sent,
+    )
+    found = health(seen["inbox"], seen["sample"], troubles, floor=policy.signal_floor)
+    return {
+        "score": found.score,
+        "text": found.text,
+        "penalties": [
+            {"code": each.code, "text": each.text, "points": each.points}
+            for each in found.penalties
+        ],
     }
 
 

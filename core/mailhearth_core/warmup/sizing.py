@@ -118,7 +118,7 @@ def size_day(inputs: SizeInputs) -> SizedDay:
     fits into the window with the minimum gap.
     """
     policy, row = inputs.policy, inputs.controller
-    if row.state != "healthy":
+    if row.state in BLOCKED:
         return _none(Reason("state", BLOCKED[row.state], 0))
     if not policy.sends_on(inputs.day):
         return _none(Reason("rest_day", "not a sending weekday", 0))

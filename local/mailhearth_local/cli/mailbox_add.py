@@ -10,16 +10,24 @@ from uuid import UUID
 import click
 
 from mailhearth_core.errors import InvalidValue, MailhearthError
+from mailhearth_core.oauth.addresses import GOOGLE_TOKEN_ENDPOINT, MICROSOFT_TOKEN_ENDPOINT
 from mailhearth_core.verbs import mailboxes, pools
 from mailhearth_core.verbs.mailbox_spec import CsvRow, MailboxSpec, parse_spec, read_rows
+from mailhearth_core.verbs.oauth import parse_grant
 from mailhearth_core.verbs.wishes import Actor
 from mailhearth_local.cli.located import shown
 from mailhearth_local.cli.options import common, workspace_option
 from mailhearth_local.cli.output import emit_json, table
-from mailhearth_local.cli.password import read_password, stdin_option
+from mailhearth_local.cli.password import read_password, read_refresh_token, stdin_option
 from mailhearth_local.cli.progress import counting
 from mailhearth_local.cli.session import Session, workspace_of
 from mailhearth_local.services.attach import Attached
+
+OAUTH_CLIENTS = {
+    "gmail": ("GOOGLE", GOOGLE_TOKEN_ENDPOINT),
+    "outlook": ("MICROSOFT", MICROSOFT_TOKEN_ENDPOINT),
+}
+"""By provider: the settings' word for its owner, and the usual token endpoint."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,25 @@ def place_options(command: Any) -> Any:
 @click.command()
 @place_options
 @click.option("--address", required=True, help="The e-mail address.")
-@click.option("--imap", required=True, metavar="HOST:PORT", help="Where its mail is read.")
-@click.option("--smtp", required=True, metavar="HOST:PORT", help="Where its mail is sent.")
+@click.option("--imap", metavar="HOST:PORT", help="Where its mail is read.")
+@click.option("--smtp", metavar="HOST:PORT", help="Where its mail is sent.")
+@click.option(
+    "--provider",
+    metavar="gmail|outlook",
+    help="Sign in by the owner's consent (OAuth) instead of a password; the servers are known.",
+)
+@click.option(
+    "--refresh-token-stdin", is_flag=True, help="With --provider: its refresh token, one line."
+)
+@click.option(
+    "--client-id",
+    metavar="ID",
+    help="With --provider: of the OAuth client that the consent was given to; by default "
+    "MAILHEARTH_GOOGLE_CLIENT_ID or MAILHEARTH_MICROSOFT_CLIENT_ID.",
+)
+@click.option(
+    "--again", is_flag=True, help="With --provider: a new consent for a mailbox that is there."
+)
 @click.option(
     "--tls",
     metavar="implicit|starttls|none",
@@ -85,45 +110,99 @@ def add(
     session: Session,
     workspace: str | None,
     pool: str | None,
+    provider: str | None,
+    refresh_token_stdin: bool,
+    client_id: str | None,
+    again: bool,
     password_stdin: bool,
     consent: bool,
     network: bool,
     **values: str | None,
 ) -> None:
-    """Connect a mailbox on any IMAP and SMTP server.
+    """Connect a mailbox on any IMAP and SMTP server, or Google's or Microsoft's by OAuth.
 
     The password is sealed at once to the workspace's key, for these two servers only; it is asked
     for, or read from stdin. Without consent the mailbox is stored, but nobody signs in to it.
 
+    With --provider a refresh token takes its place; it is sealed for the provider's token endpoint
+    and the OAuth client it was given to (see docs/providers.md). The workers need that client.
+
     \b
-    Example:
+    Examples:
       pass show mail/ann | mailhearth mailbox add --workspace acme --pool sales \\
           --address ann@example.com --imap imap.example.com:993 \\
           --smtp smtp.example.com:587 --username ann@example.com \\
           --timezone Europe/Berlin --password-stdin --consent
+      pass show token/bob | mailhearth mailbox add --provider gmail --address bob@example.com \\
+          --refresh-token-stdin --client-id 123.apps.googleusercontent.com --consent
 
     JSON keys: those of `mailbox show`.
     """
     values["consent"] = "network" if network else "workspace" if consent else "none"
-    spec = parse_spec(
-        values,
-        read_password(password_stdin),
-        allow_app_passwords=session.allow_app_passwords,
-    )
+    _check_words(provider, values, refresh_token_stdin, password_stdin, client_id, again)
+    if provider:
+        spec = _by_consent(session, provider, client_id, values)
+    else:
+        spec = parse_spec(
+            values,
+            read_password(password_stdin),
+            allow_app_passwords=session.allow_app_passwords,
+        )
     with session.attached() as attached:
         where = place(attached, workspace, pool)
-        mailbox_id = mailboxes.add(
-            attached.door, where.workspace_id, where.pool_id, spec, session.actor
-        )
+        if again:
+            _, row = mailboxes.locate(attached.cli, spec.address, where.workspace_id)
+            mailboxes.reconnect(attached.door, where.workspace_id, row, spec, session.actor)
+            mailbox_id = row["id"]
+        else:
+            mailbox_id = mailboxes.add(
+                attached.door, where.workspace_id, where.pool_id, spec, session.actor
+            )
         _, row = mailboxes.locate(attached.cli, str(mailbox_id), where.workspace_id)
     if session.json:
         emit_json(shown(row, where.workspace))
+        return
+    if again:
+        click.echo(f"Connected {spec.address} again.")
         return
     click.echo(f"Added {spec.address} to {where.workspace}/{where.pool}.")
     if spec.consent == "none":
         click.echo(f"It stays off until: mailhearth mailbox consent {spec.address}")
     else:
         click.echo(f"Try it: mailhearth mailbox test {spec.address}")
+
+
+def _check_words(
+    provider: str | None,
+    values: dict[str, str | None],
+    refresh_token_stdin: bool,
+    password_stdin: bool,
+    client_id: str | None,
+    again: bool,
+) -> None:
+    """Which options belong together."""
+    if provider is None:
+        if refresh_token_stdin or client_id or again:
+            raise click.UsageError("This needs --provider gmail or --provider outlook.")
+        for option in ("imap", "smtp"):
+            if not values[option]:
+                raise click.UsageError(f"Missing option '--{option}'.")
+    elif password_stdin or not refresh_token_stdin:
+        raise click.UsageError("--provider needs --refresh-token-stdin, and takes no password.")
+
+
+def _by_consent(
+    session: Session, provider: str, client_id: str | None, values: dict[str, str | None]
+) -> MailboxSpec:
+    owner, usual = OAUTH_CLIENTS.get(provider, ("", ""))
+    environ = session.environ
+    return parse_grant(
+        provider,
+        values,
+        read_refresh_token(),
+        token_endpoint=environ.get(f"MAILHEARTH_{owner}_TOKEN_ENDPOINT") or usual,
+        client_id=client_id or environ.get(f"MAILHEARTH_{owner}_CLIENT_ID") or "",
+    )
 
 
 @click.command("import")

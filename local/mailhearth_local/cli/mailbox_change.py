@@ -25,7 +25,7 @@ def _set_state(
 ) -> None:
     with session.attached() as attached:
         workspace_id, row = locate(attached, address, workspace)
-        changed = row["state"] != state
+        changed = row["state"] != state or (state == "active" and row["phase"] == "blocked")
         if changed:
             mailboxes.set_state(attached.door, workspace_id, row, state, session.actor)
     if session.json:
@@ -59,8 +59,9 @@ def pause(session: Session, address: str, workspace: str | None) -> None:
 def resume(session: Session, address: str, workspace: str | None) -> None:
     """Take up a paused or refused mailbox again.
 
-    Failed sign-ins are forgotten, and the stored password is tried anew. Where the password has
-    changed, use `mailbox test ADDRESS --password-stdin --save` instead.
+    Failed sign-ins are forgotten, and the stored password is tried anew. For a blocked mailbox this
+    is the review: it sends again, on probation, once the days of its block are over. Where the
+    password has changed, use `mailbox test ADDRESS --password-stdin --save` instead.
 
     \b
     Example:

@@ -111,10 +111,12 @@ def why(session: Session, address: str, workspace: str | None) -> None:
       mailhearth mailbox why ann@example.com
 
     JSON keys: address, workspace, pool, state, consent, business_time, timezone, day, volume, steps
-    [{code, text, value}], sized_at, controller {state, target_volume, reasons}, counts {planned,
+    [{code, text, value}], sized_at, controller {state, target_volume, reasons}, phase {name
+    (healthy, probation, quarantined, blocked), since, until, cause}, is_sensor, counts {planned,
     sent, waiting_peer, bound, skipped, uncertain, failed, next_due_at}, not_sending [{code, text,
-    hint}], placements, recent [{due_at, kind, state, reason, peer, bind_reason, subject, sent_at,
-    evidence, placement, arrived_at}], running.
+    hint}], placements, health {score, text, penalties [{code, text, points}]}, recent
+    [{due_at, kind, state, reason, peer, bind_reason, subject, sent_at, evidence, placement,
+    arrived_at}], running.
     """
     with session.attached() as attached:
         workspace_id, row = locate(attached, address, workspace)
@@ -146,6 +148,17 @@ def _print(seen: dict[str, Any]) -> None:
         )
         for step in controller["reasons"]:
             click.echo(f"  {visible(step['text'])}")
+    score = seen["health"]["score"]
+    less = "".join(f", less {p['points']}: {p['text']}" for p in seen["health"]["penalties"])
+    click.echo(f"Health: {'-' if score is None else score} ({seen['health']['text']}{less})")
+    if seen["phase"]["name"] == "probation":
+        click.echo(
+            f"On probation since {seen['phase']['since']}: {visible(seen['phase']['cause'])}"
+        )
+    if not seen["is_sensor"]:
+        click.echo(
+            "It junks mail of senders that are clean elsewhere: its placements do not count."
+        )
     counts = seen["counts"]
     click.echo(f"\nSent today: {counts.get('sent') or 0} of {counts.get('planned') or 0}", nl=False)
     others = [

@@ -29,13 +29,22 @@ def read_password(from_stdin: bool) -> Secret:
     return Secret(str(click.prompt("Password", hide_input=True, err=True)))
 
 
-def _line(raw: bytes) -> Secret:
+def read_refresh_token() -> Secret:
+    """A refresh token: from stdin only, as nobody types one.
+
+    Raises:
+        InvalidValue: what was given cannot be one.
+    """
+    return _line(sys.stdin.buffer.readline(), "refresh token")
+
+
+def _line(raw: bytes, field: str = "password") -> Secret:
     try:
         text = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         text = None
     if text is None or "\0" in text:
-        raise InvalidValue("password", "***", "one line of UTF-8 text") from None
+        raise InvalidValue(field, "***", "one line of UTF-8 text") from None
     if not text:
-        raise InvalidValue("password", "", "one line of text on stdin that is not empty")
+        raise InvalidValue(field, "", "one line of text on stdin that is not empty")
     return Secret(text)

@@ -14,7 +14,7 @@ from mailhearth_local.cli.output import emit_json, short_time, table, visible
 from mailhearth_local.cli.session import Session
 
 SHOWN = 10
-STATES = ("active", "paused", "needs_reauth")
+STATES = ("active", "paused", "needs_reauth", *verbs.LEARNED)
 
 
 @click.command()
@@ -33,10 +33,10 @@ def status(session: Session, workspace: str | None) -> None:
 
     JSON keys: business_time, sandbox, environment, running; workspaces: a list of {id, name, state,
     reason, pools}; pools: a list of {name, peering_scope, worker_group, mailboxes {total, active,
-    paused, needs_reauth, without_consent}, today {volume, sized, planned, sent, replies,
-    waiting_peer, skipped, uncertain}, placements {days, sample, inbox, junk, other, missing,
-    unobservable, inbox_percent, note}, shortage, not_working [{address, reasons [{code, text,
-    hint}]}]}; demand: a list of {worker_group, due_now, backlog, next_due_at,
+    paused, needs_reauth, without_consent, probation, quarantined, blocked}, today {volume, sized,
+    planned, sent, replies, waiting_peer, skipped, uncertain}, placements {days, sample, inbox,
+    junk, other, missing, unobservable, inbox_percent, note}, shortage, not_working [{address,
+    reasons [{code, text, hint}]}]}; demand: a list of {worker_group, due_now, backlog, next_due_at,
     oldest_due_at, reason}.
     """
     with session.attached() as attached:

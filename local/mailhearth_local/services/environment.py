@@ -18,8 +18,15 @@ PLAIN_NAMES = ("DATABASE_URL", "REDIS_URL")
 PASSED_ON = (
     "LOG_LEVEL", "LEASE_SECONDS", "SLICE_SECONDS", "DRAIN_DEADLINE_SECONDS", "PER_HOST_CAP",
     "ALLOW_PRIVATE_NETWORKS", "ALLOW_APP_PASSWORDS", "ZONE_FILE", "TICK_MS",
+    "KEEP_FACTS_DAYS", "KEEP_AUDIT_DAYS",
 )  # fmt: skip
 """Settings of worker and scheduler that may be given to `up`; the others it sets itself."""
+PASSED_TO_WORKERS = tuple(
+    f"{owner}_{name}"
+    for owner in ("GOOGLE", "MICROSOFT")
+    for name in ("CLIENT_ID", "CLIENT_SECRET", "CLIENT_SECRET_FILE", "TOKEN_ENDPOINT")
+)
+"""OAuth clients are the workers' alone."""
 SANDBOX_DEFAULTS: Mapping[str, str] = {"MAILHEARTH_PER_HOST_CAP": "64"}
 """All mailboxes of a sandbox are on one host, which is this machine."""
 SYSTEM_NAMES = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
@@ -73,11 +80,16 @@ def worker_environment(
     zone = data / "sandbox" / ZONE_FILE
     if sandbox and zone.is_file():
         defaults["MAILHEARTH_ZONE_FILE"] = str(zone)
-    return {**defaults, **common(environ), **own}
+    return {**defaults, **common(environ), **_passed(environ, PASSED_TO_WORKERS), **own}
 
 
 def common(environ: Mapping[str, str]) -> dict[str, str]:
     """What every Python child gets: the system's variables and settings passed on."""
-    names = [*SYSTEM_NAMES, *(f"MAILHEARTH_{name}" for name in PASSED_ON)]
-    passed = {name: environ[name] for name in names if name in environ}
-    return {"PATH": os.defpath, "PYTHONUTF8": "1", "MALLOC_ARENA_MAX": "2", **passed}
+    system = {name: environ[name] for name in SYSTEM_NAMES if name in environ}
+    fixed = {"PATH": os.defpath, "PYTHONUTF8": "1", "MALLOC_ARENA_MAX": "2"}
+    return {**fixed, **system, **_passed(environ, PASSED_ON)}
+
+
+def _passed(environ: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
+    variables = (f"MAILHEARTH_{name}" for name in names)
+    return {name: environ[name] for name in variables if name in environ}

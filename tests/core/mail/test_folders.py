@@ -27,7 +27,8 @@ def test_attributes_win_over_names_and_containers_do_not_count() -> None:
         junk="[Gmail]/Quarantine",
         sent="Sent",
         trash="[Gmail]/Papierkorb",
-        others=("[Gmail]/Alle Nachrichten", "Spam"),
+        others=("Spam",),
+        everything="[Gmail]/Alle Nachrichten",
     )
 
 

@@ -31,11 +31,14 @@ MACHINE_TIME = {
     "sched.take_attempts": "connection attempts",
     "sched.pool_demand": "connection attempts",
     "take_lease": "leases",
+    "claim_refresh": "leases",
     "renew_lease": "leases",
     "begin_sending": "leases",
+    "begin_send": "leases",
     "release_leases_of": "leases",
     "start_attempt": "connection attempts",
     "report_attempt": "connection attempts",
+    "steward.restored": "how long a sandbox's clock stood still, and a generation never had before",
 }
 MACHINE_TIME_FILES = {
     "local/mailhearth_local/cli/examine.py"  # compares the database's clock with this machine's

@@ -34,14 +34,34 @@ def parameters(text: str) -> list[str]:
     return [part.split(")s")[0] for part in text.split("%(")[1:]]
 
 
-@pytest.mark.parametrize("aggregate", ["worker", "scheduler", "operator", "reports"])
+@pytest.mark.parametrize(
+    "aggregate",
+    [
+        "worker",
+        "sending",
+        "oauth",
+        "scheduler",
+        "planning",
+        "learning",
+        "operator",
+        "reports",
+        "audit",
+        "retention",
+    ],
+)
 def test_each_query_is_understood_and_allowed(
     installation: TestInstallation, aggregate: str
 ) -> None:
     workspace = installation.workspace()
     opened: dict[str, Callable[[], AbstractContextManager[Connection]]] = {
         "worker": lambda: installation.worker_doors().door(workspace).tx(),
+        "sending": lambda: installation.worker_doors().door(workspace).tx(),
+        "oauth": lambda: installation.worker_doors().door(workspace).tx(),
         "scheduler": lambda: installation.database("scheduler").tx(),
+        "planning": lambda: installation.database("scheduler").tx(),
+        "learning": lambda: installation.database("scheduler").tx(),
+        "audit": lambda: installation.database("scheduler").tx(),
+        "retention": lambda: installation.database("scheduler").tx(),
         "operator": lambda: installation.database("operator").tx(),
         "reports": lambda: installation.door.tenant_tx(workspace),
     }

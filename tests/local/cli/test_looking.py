@@ -101,6 +101,7 @@ def test_why_tells_the_stored_steps_the_controller_and_recent_mail(
         "7  the ramp allows 7 on sending day 3",
         "2  pool too small: 5 more mailboxes needed",
         "Controller: healthy, target 7 a day",
+        "Health: 60 (17 of 21 in the inbox; surely at least 60 %)",
         "Sent today: 1 of 3 (1 waiting for a peer, 1 skipped)",
         "no_peer",
         "another domain",
@@ -121,6 +122,16 @@ def test_why_tells_the_stored_steps_the_controller_and_recent_mail(
         ("auth_failures = 10", "excluded", "--password-stdin --save"),
         ("last_error = 'cannot connect'", "last_error", "mailbox test"),
         ("connected_at = NULL", "not_connected", ""),
+        (
+            "phase = 'quarantined', phase_since = '2026-03-02', phase_until = '2026-03-09'",
+            "quarantined",
+            "",
+        ),
+        (
+            "phase = 'blocked', phase_since = '2026-03-02', phase_until = '2026-04-01'",
+            "blocked",
+            "mailbox resume",
+        ),
     ],
 )
 def test_why_and_status_name_what_is_in_the_way_and_what_to_do(

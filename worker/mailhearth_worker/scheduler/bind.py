@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -18,29 +19,82 @@ from mailhearth_core.ids import uuid7
 from mailhearth_core.mail.compose import new_message_id, reply_subject
 from mailhearth_core.storage.doors import Connection
 from mailhearth_core.storage.named import named
-from mailhearth_core.warmup.matching import Binding, Slot, Snapshot, Wish, match
+from mailhearth_core.warmup.matching import Binding, Peer, Slot, Snapshot, Wish, match
+from mailhearth_core.warmup.peering import Audiences
+from mailhearth_core.warmup.seating import FEW
 from mailhearth_worker.scheduler.snapshot import peers_of
 
 log = structlog.get_logger()
-SQL = named("scheduler")
+SQL = named("planning")
+STORE = named("scheduler")
 
 HORIZON = timedelta(hours=2)
 LONGEST_GAP = timedelta(hours=720)
 """The largest pair gap that a policy may name."""
+PARTY_SLOTS = 5_000
+"""Small workspaces are bound together up to so many waiting slots."""
+BATCH = 1_000
+"""Bindings that are stored at once."""
 OWN_SHARE = 2
 """One in this many threads inside a workspace with a library of its own is taken from it."""
 
 
+@dataclass
+class Party:
+    """Workspaces that are bound together: one or more small ones, or all that use the network."""
+
+    workspaces: list[UUID]
+    in_network: bool
+    slots: int
+
+
 def bind(conn: Connection, now: datetime) -> int:
-    """Binds what can be bound; the number of sends that now have a peer."""
+    """Binds what can be bound; the number of sends that now have a peer.
+
+    Party by party, so that memory is bounded by the largest: what one was given is in the ledger
+    that the next one reads.
+    """
+    bound = 0
+    libraries: dict[UUID, list[Library]] | None = None
+    for party in _parties(SQL.waiting_workspaces(conn, until=now + HORIZON)):
+        if libraries is None:
+            libraries = _libraries(conn)
+        bound += _bind_party(conn, now, party, libraries)
+    return bound
+
+
+def _parties(rows: Iterable[Mapping[str, Any]]) -> list[Party]:
+    """Groups the workspaces with waiting slots."""
+    network = Party([], True, 0)
+    small: list[Party] = []
+    for row in rows:
+        if row["in_network"]:
+            party = network
+        elif small and small[-1].slots + row["slots"] <= PARTY_SLOTS:
+            party = small[-1]
+        else:
+            party = Party([], False, 0)
+            small.append(party)
+        party.workspaces.append(row["workspace_id"])
+        party.slots += row["slots"]
+    return [*small, network] if network.slots else small
+
+
+def _bind_party(
+    conn: Connection, now: datetime, party: Party, libraries: Mapping[UUID, Sequence[Library]]
+) -> int:
     until = now + HORIZON
-    slots = {row["outbound_id"]: row for row in SQL.waiting_slots(conn, until=until)}
-    if not slots:
-        return 0
-    wishes = {row["inbound_id"]: row for row in SQL.reply_wishes(conn, until=until)}
+    spaces = party.workspaces
+    slots = {
+        row["outbound_id"]: row for row in SQL.waiting_slots(conn, until=until, workspaces=spaces)
+    }
+    wishes = {
+        row["inbound_id"]: row for row in SQL.reply_wishes(conn, until=until, workspaces=spaces)
+    }
+    peers = peers_of(SQL.peering(conn, now=now, workspaces=spaces, network=party.in_network))
     bindings = match(
         Snapshot(
-            peers=tuple(peers_of(SQL.peering_snapshot(conn, now=now))),
+            peers=tuple(peers),
             slots=tuple(
                 Slot(
                     row["workspace_id"],
@@ -60,43 +114,84 @@ def bind(conn: Connection, now: datetime) -> int:
                 )
                 for row in wishes.values()
             ),
-            recent={
-                (row["mailbox_id"], row["peer_ref"]): row["last_at"]
-                for row in SQL.recent_pairs(conn, since=now - LONGEST_GAP)
-            },
+            recent=_recent(conn, now, peers, {row["mailbox_id"] for row in slots.values()}),
             taken={
                 (row["mailbox_id"], row["day"]): row["taken"]
-                for row in SQL.recipient_ledger(conn, since=(now - timedelta(days=1)).date())
+                for row in SQL.recipient_ledger(
+                    conn,
+                    since=(now - timedelta(days=1)).date(),
+                    mailboxes=[peer.mailbox_id for peer in peers if peer.accepts],
+                )
             },
         )
     )
-    if not bindings:
-        return 0
+    bound = 0
+    for start in range(0, len(bindings), BATCH):
+        rows = [
+            _row(
+                binding,
+                slots[binding.slot.outbound_id],
+                wishes[binding.wish.inbound_id] if binding.wish else None,
+                libraries,
+            )
+            for binding in bindings[start : start + BATCH]
+        ]
+        bound += int(STORE.bind(conn, bindings=Jsonb(rows)))
+        for row in rows:
+            log.info(
+                "bound",
+                workspace_id=row["workspace_id"],
+                outbound_id=row["outbound_id"],
+                correlation_id=row["correlation_id"],
+                kind=row["kind"],
+                why=row["reason"],
+            )
+    return bound
+
+
+def _recent(
+    conn: Connection, now: datetime, peers: Sequence[Peer], senders: Set[UUID]
+) -> dict[tuple[UUID, str], datetime]:
+    """When each sender last wrote to whom.
+
+    Of a sender with many peers only as far back as its pair gap: among so many it need not matter
+    which of them it wrote to longest ago.
+    """
+    audiences = Audiences(peers)
+    few: list[UUID] = []
+    many: list[UUID] = []
+    gap = timedelta()
+    ids: dict[UUID, UUID] = {}  # one object for each mailbox, however many rows name it
+    refs: dict[str, str] = {}
+    for peer in peers:
+        refs[peer.ref] = peer.ref
+        if peer.mailbox_id not in senders:
+            continue
+        ids[peer.mailbox_id] = peer.mailbox_id
+        if audiences.count(peer) <= FEW:
+            few.append(peer.mailbox_id)
+        else:
+            many.append(peer.mailbox_id)
+            gap = max(gap, timedelta(hours=peer.policy.pair_gap_hours))
+    recent = {}
+    for mailboxes, reach in ((few, LONGEST_GAP), (many, gap)):
+        if not mailboxes:
+            continue
+        for row in SQL.recent_pairs(conn, since=now - reach, mailboxes=mailboxes):
+            ref = refs.get(row["peer_ref"])
+            if ref is not None:
+                recent[ids[row["mailbox_id"]], ref] = row["last_at"]
+    return recent
+
+
+def _libraries(conn: Connection) -> dict[UUID, list[Library]]:
+    """The workspaces' own texts."""
     libraries: dict[UUID, list[Library]] = defaultdict(list)
-    for row in SQL.own_libraries(conn):
+    for row in STORE.own_libraries(conn):
         library = _own(f"own/{row['id']}", row["source"])
         if library is not None:
             libraries[row["workspace_id"]].append(library)
-    rows = [
-        _row(
-            binding,
-            slots[binding.slot.outbound_id],
-            wishes[binding.wish.inbound_id] if binding.wish else None,
-            libraries,
-        )
-        for binding in bindings
-    ]
-    bound = int(SQL.bind(conn, bindings=Jsonb(rows)))
-    for row in rows:
-        log.info(
-            "bound",
-            workspace_id=row["workspace_id"],
-            outbound_id=row["outbound_id"],
-            correlation_id=row["correlation_id"],
-            kind=row["kind"],
-            why=row["reason"],
-        )
-    return bound
+    return libraries
 
 
 def _row(

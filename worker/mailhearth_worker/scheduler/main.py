@@ -16,6 +16,7 @@ from mailhearth_core import logs, metrics
 from mailhearth_core.errors import MailhearthError, ServiceUnavailable
 from mailhearth_core.settings import SchedulerSettings
 from mailhearth_core.storage.doors import Database
+from mailhearth_worker.scheduler.generation import GenerationCopy
 from mailhearth_worker.scheduler.passes import Passes
 from mailhearth_worker.wakeups import Waker
 
@@ -63,11 +64,13 @@ def serve(settings: SchedulerSettings) -> int:
     database = Database(settings.database_url, max_size=1, name="mailhearth-scheduler")
     waker = Waker(settings.redis_url)
     passes = Passes(database, waker, counters, settings)
+    kept = GenerationCopy(settings.data_folder)
     log.info("scheduler_started")
     pause = settings.tick_ms / 1000
     failed = 0
     while not stop.wait(pause):
         try:
+            kept.check(database)
             passes.run()
         except ServiceUnavailable as error:
             counters.failure(error, "pass")

@@ -15,18 +15,46 @@ from mailhearth_core.settings import SchedulerSettings
 from mailhearth_core.storage.doors import Connection, Database, one
 from mailhearth_core.storage.named import named
 from mailhearth_core.warmup.polling import wake_slot
-from mailhearth_worker.scheduler import bind, ring, size
+from mailhearth_worker.scheduler import bind, learn, retention, ring, size
+from mailhearth_worker.scheduler.seal import Signer, seal_events
 from mailhearth_worker.wakeups import Waker
 
 log = structlog.get_logger()
 SQL = named("scheduler")
 
-STEPS = ("size", "unbind", "bind", "reclaim", "settle", "domains", "rollups")
+STEPS = (
+    "size",
+    "unbind",
+    "bind",
+    "reclaim",
+    "settle",
+    "domains",
+    "rollups",
+    "sensors",
+    "seal",
+    "checkpoints",
+    "expunges",
+    "retention",
+    "reports",
+    "trim",
+)
 LOCK = 0x6D68_0000
 """Base of the steps' advisory locks (any constant that nothing else in the database uses)."""
-EVERY_S = {"rollups": 5.0, "domains": 1.0, "show": 1.0, "reseals": 2.0}
+EVERY_S = {
+    "rollups": 5.0,
+    "domains": 1.0,
+    "show": 1.0,
+    "reseals": 2.0,
+    "sensors": 5.0,
+    "trim": 1.0,
+    "seal": 1.0,
+    "checkpoints": 60.0,
+    "retention": 30.0,
+}
 """Machine seconds between two runs of a step that need not run in each pass."""
 BIND_EVERY = timedelta(hours=1)
+EXPUNGES_EVERY = timedelta(hours=1)
+REPORTS_EVERY = timedelta(hours=1)
 FIRST_LOOK = timedelta(minutes=5)
 """From an uncertain send to the first look for it."""
 MAX_STEP_S = 1.0
@@ -52,8 +80,13 @@ class Passes:
         self._waker = waker
         self._metrics = metrics
         self._settings = settings
+        self._signer = Signer(settings.data_folder)
+        self._has_more = False
         self._ran: dict[str, float] = {}
         self._bind_at = datetime.min.replace(tzinfo=UTC)
+        self._sensors_at = self._expunges_at = self._bind_at
+        self._reports_at = self._bind_at
+        self._reseals = ring.Reseals()
         self._groups: set[str] = set()
 
     def run(self) -> None:
@@ -64,6 +97,8 @@ class Passes:
         at = now.at
         sized = self._step("size", lambda conn: size.size(conn, at))
         freed = self._step("unbind", lambda conn: int(SQL.unbind_lost_peers(conn, now=at)))
+        if sized or self._is_time("trim"):
+            self._step("trim", lambda conn: learn.trim(conn, at))
         if sized or freed or at >= self._bind_at:
             bound = self._step("bind", lambda conn: bind.bind(conn, at))
             self._bind_at = at if bound is None else at + BIND_EVERY
@@ -76,7 +111,17 @@ class Passes:
             )
         if self._is_time("rollups"):
             self._step("rollups", lambda conn: int(SQL.recompute_rollups(conn, now=at)))
+        if at >= self._sensors_at and self._is_time("sensors"):
+            self._step("sensors", lambda conn: learn.judge_sensors(conn, at))
+            self._sensors_at = at + learn.SENSORS_EVERY
+        if at >= self._reports_at:
+            self._step(
+                "reports",
+                lambda conn: int(SQL.plan_report_looks(conn, now=at, slot=wake_slot(at))),
+            )
+            self._reports_at = at + REPORTS_EVERY
         self._ring(at)
+        self._keep_house(at)
 
     def _tick(self) -> Now | None:
         with self._timed("tick"), self._database.tx() as conn:
@@ -102,14 +147,30 @@ class Passes:
         if self._is_time("show"):
             with self._timed("show"), self._database.tx() as conn:
                 self._groups = ring.show(conn, now, self._waker, self._metrics)
+                learn.show(conn, self._metrics)
                 ring.forget_lost(conn, self._waker, self._groups)
         with self._timed("ring"):
             with self._database.tx() as conn:
                 wishes = ring.collect(conn, now, self._settings.per_host_cap)
                 if self._is_time("reseals"):
-                    wishes += ring.collect_reseals(conn, int(time.time()))
+                    wishes += self._reseals.collect(conn, time.monotonic())
             if wishes:
                 self._waker.wake_many(wishes)
+
+    def _keep_house(self, now: datetime) -> None:
+        """What nobody waits for: the audit chain, and what is to be forgotten."""
+        if self._is_time("seal"):
+            self._step("seal", seal_events)
+        if self._is_time("checkpoints"):
+            self._step("checkpoints", self._signer.sign_heads)
+        if now >= self._expunges_at:
+            self._step("expunges", lambda conn: retention.plan_expunges(conn, now))
+            self._expunges_at = now + EXPUNGES_EVERY
+        if self._has_more or self._is_time("retention"):
+            done = [
+                self._step("retention", sweep) for sweep in retention.sweeps(now, self._settings)
+            ]
+            self._has_more = any((count or 0) >= retention.BATCH for count in done)
 
     def _step(self, name: str, work: Callable[[Connection], int]) -> int | None:
         """Runs one step in its transaction; None when another replica is at it."""

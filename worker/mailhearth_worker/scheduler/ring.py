@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 import structlog
 
@@ -15,6 +18,8 @@ log = structlog.get_logger()
 SQL = named("scheduler")
 
 BATCH = 500
+RESEAL_S = 2.0
+LONGEST_RESEAL_S = 600.0
 AGAIN_AFTER_S = 15.0
 """A wake-up that nobody has answered for so long is given again, machine seconds."""
 
@@ -46,12 +51,41 @@ def collect(conn: Connection, now: datetime, host_cap: int) -> list[Wish]:
     return wishes
 
 
-def collect_reseals(conn: Connection, pass_number: int) -> list[Wish]:
-    """Workspaces with credentials that are sealed to an older key."""
-    return [
-        Wish(row["worker_group"], "reseal", row["workspace_id"], row["workspace_id"], pass_number)
-        for row in SQL.to_reseal(conn)
-    ]
+class Reseals:
+    """Rings for workspaces with credentials that are sealed to an older key.
+
+    As long as their number falls, in each call; where it does not (one that can never be opened, a
+    key that is not mounted), ever more rarely.
+    """
+
+    def __init__(self) -> None:
+        self._tries: dict[UUID, _Try] = {}
+
+    def collect(self, conn: Connection, machine: float) -> list[Wish]:
+        """The wake-ups to give at `machine` seconds of any clock that runs on."""
+        tries: dict[UUID, _Try] = {}
+        wishes: list[Wish] = []
+        for row in SQL.to_reseal(conn):
+            workspace, left = row["workspace_id"], row["sealed"]
+            last = self._tries.get(workspace)
+            if last is not None and left >= last.left and machine < last.again_at:
+                tries[workspace] = last
+                continue
+            wait = RESEAL_S if last is None or left < last.left else last.wait * 2
+            wait = min(wait, LONGEST_RESEAL_S)
+            tries[workspace] = _Try(left, wait, machine + wait)
+            wishes.append(
+                Wish(row["worker_group"], "reseal", workspace, workspace, int(time.time()))
+            )
+        self._tries = tries
+        return wishes
+
+
+@dataclass(frozen=True)
+class _Try:
+    left: int
+    wait: float
+    again_at: float
 
 
 def forget_lost(conn: Connection, waker: Waker, groups: set[str]) -> None:

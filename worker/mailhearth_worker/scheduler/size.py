@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import date, datetime
 from typing import Any
 
 import structlog
@@ -12,15 +12,19 @@ from psycopg.types.json import Jsonb
 from mailhearth_core.ids import uuid7
 from mailhearth_core.storage.doors import Connection
 from mailhearth_core.storage.named import named
-from mailhearth_core.warmup.matching import Peer, eligible_peers
+from mailhearth_core.warmup.peering import Audiences, Peer
+from mailhearth_core.warmup.policy import Policy
 from mailhearth_core.warmup.ramp import ControllerRow, DaySignals, limited, next_day
 from mailhearth_core.warmup.sizing import SizeInputs, size_day
 from mailhearth_core.warmup.window import local_date, next_midnight
+from mailhearth_worker.scheduler import learn
 from mailhearth_worker.scheduler.snapshot import peers_of, policy_of
 
 log = structlog.get_logger()
 SQL = named("scheduler")
-BATCH = 200
+PLANNING = named("planning")
+BATCH = 1_000
+"""Days sized in one transaction; the mailboxes that they may write to are read once for all."""
 
 
 def size(conn: Connection, now: datetime) -> int:
@@ -28,14 +32,24 @@ def size(conn: Connection, now: datetime) -> int:
     rows = list(SQL.to_size(conn, now=now, batch=BATCH))
     if not rows:
         return 0
-    peers = peers_of(SQL.peering_snapshot(conn, now=now), expected=True)
-    by_id = {peer.mailbox_id: peer for peer in peers}
-    days = [
-        _day(row, by_id[row["mailbox_id"]], peers, now)
-        for row in rows
-        if row["mailbox_id"] in by_id
-    ]
+    workspaces = list({row["workspace_id"] for row in rows})
+    found = PLANNING.peering(conn, now=now, workspaces=workspaces, network=True)
+    peers = Audiences(peers_of(found, expected=True))
+    by_id = {peer.mailbox_id: peer for peer in peers.peers}
+    rows = [row for row in rows if row["mailbox_id"] in by_id]
+    dates = {row["mailbox_id"]: local_date(now, row["timezone"]) for row in rows}
+    signals = learn.signals_of(conn, rows, dates)
+    days, decided = [], []
+    for row in rows:
+        policy = policy_of(row["policy"])
+        known = signals[row["mailbox_id"]]
+        controller, is_new = _controller(row, policy, dates[row["mailbox_id"]], known)
+        day = _day(row, policy, controller, by_id[row["mailbox_id"]], peers, now)
+        day["controller"] = learn.stored(controller, known) if is_new else None
+        days.append(day)
+        decided.append((row, controller, policy))
     stored = int(SQL.store_days(conn, days=Jsonb(days), now=now))
+    learn.note(conn, decided)
     for day in days:
         log.info(
             "sized",
@@ -48,29 +62,32 @@ def size(conn: Connection, now: datetime) -> int:
     return stored
 
 
-def _day(row: Mapping[str, Any], own: Peer, peers: Sequence[Peer], now: datetime) -> dict[str, Any]:
-    policy = policy_of(row["policy"])
-    day = local_date(now, row["timezone"])
+def _controller(
+    row: Mapping[str, Any], policy: Policy, day: date, signals: DaySignals
+) -> tuple[ControllerRow, bool]:
+    """The controller's row for the day, and whether it is a new one."""
     previous = ControllerRow.from_json(row["previous"]) if row["previous"] else None
-    signals = DaySignals(
-        consented=row["consent"] != "none",
-        paused=row["state"] == "paused",
-        needs_reauth=row["state"] == "needs_reauth",
-        auth_failures=row["auth_failures"],
-    )
-    fresh = previous is None or previous.day < day
-    if fresh:
-        controller = next_day(previous, policy, day, signals)
-    else:
-        assert previous is not None
-        controller = limited(previous, policy)
+    if previous is None or previous.day < day:
+        return next_day(previous, policy, day, signals), True
+    return limited(previous, policy), False
+
+
+def _day(
+    row: Mapping[str, Any],
+    policy: Policy,
+    controller: ControllerRow,
+    own: Peer,
+    peers: Audiences,
+    now: datetime,
+) -> dict[str, Any]:
+    day = local_date(now, row["timezone"])
     inputs = SizeInputs(
         timezone=row["timezone"],
         day=day,
         starts_at=now,
         policy=policy,
         controller=controller,
-        eligible_peers=eligible_peers(own, peers),
+        eligible_peers=peers.count(own),
         replies_due=row["replies_due"],
         has_campaign=row["has_campaign"],
         seed=row["seed"],
@@ -83,7 +100,6 @@ def _day(row: Mapping[str, Any], own: Peer, peers: Sequence[Peer], now: datetime
         "volume": sized.volume,
         "inputs": inputs.to_json(),
         "reasons": [reason.to_json() for reason in sized.reasons],
-        "controller": controller.to_json() if fresh else None,
         "moments": [moment.isoformat() for moment in sized.moments],
         "correlations": [str(uuid7()) for _ in sized.moments],
         "next_size_at": next_midnight(now, row["timezone"]).isoformat(),

@@ -92,6 +92,10 @@ class ImapSmtpProvider:
             return Placement.INBOX
         return Placement.JUNK if folder == folders.junk else Placement.OTHER
 
+    def in_tabs(self, reader: Reader, folder: str, uids: Sequence[int]) -> set[int]:
+        """None: plain IMAP shows no tabs."""
+        return set()
+
     def rescue(
         self, reader: Reader, folder: str, uids: Sequence[int], folders: Folders
     ) -> dict[int, int] | None:

@@ -43,6 +43,9 @@ SELECT warden.ensure_worker_login(:workspace_id, :verifier);
 -- name: drop_worker_login
 SELECT warden.drop_worker_login(:workspace_id);
 
+-- name: purging$
+SELECT warden.purging(:workspace_id, :now, :seconds);
+
 -- name: delete_workspace_batch$
 SELECT warden.delete_workspace_batch(:workspace_id, :batch);
 

@@ -43,7 +43,8 @@ GROUP BY m.pool_id;
 
 -- name: mailbox_placed^
 SELECT sum(r.inbox)::integer AS inbox, sum(r.junk)::integer AS junk, sum(r.other)::integer AS other,
-  sum(r.missing)::integer AS missing, sum(r.unobservable)::integer AS unobservable
+  sum(r.missing)::integer AS missing, sum(r.unobservable)::integer AS unobservable,
+  sum(r.bounced)::integer AS bounced, sum(r.sent + r.bounced)::integer AS sent
 FROM rollups r WHERE r.mailbox_id = :mailbox_id AND r.day > :day::date - :days;
 
 -- name: day_size^

@@ -55,6 +55,12 @@ SELECT * FROM sched.take_attempts();
 -- name: to_reseal
 SELECT * FROM sched.to_reseal();
 
+-- name: beat^
+SELECT n.id, b.generation, b.beat FROM sched.beat() b CROSS JOIN installation n;
+
+-- name: plan_report_looks$
+SELECT sched.plan_report_looks(:now, :slot);
+
 -- name: plan_domain_checks$
 SELECT sched.plan_domain_checks(:now, :slot);
 

@@ -52,7 +52,8 @@ UPDATE action SET state = 'leased', lease_token = :token, attempt = attempt + 1
 WHERE workspace_id = :workspace_id AND id = (
   SELECT a.id FROM action a
   WHERE a.workspace_id = :workspace_id AND a.mailbox_id = :mailbox_id AND a.state = 'pending' AND a.due_at <= :now
-    AND EXISTS (SELECT 1 FROM mailboxes m JOIN workspaces w ON w.workspace_id = m.workspace_id AND w.state = 'active'
+    AND EXISTS (SELECT 1 FROM mailboxes m JOIN workspaces w ON w.workspace_id = m.workspace_id
+                  AND (w.state = 'active' OR w.state = 'deleting' AND a.kind = 'purge')
                 WHERE m.workspace_id = a.workspace_id AND m.id = a.mailbox_id AND m.consent <> 'none' AND m.state <> 'removed')
   ORDER BY a.due_at, array_position('{send,poll,rescue,read,flag,file,expunge}'::text[], a.kind), a.id
   LIMIT 1 FOR UPDATE OF a SKIP LOCKED)
@@ -71,6 +72,7 @@ WHERE workspace_id = :workspace_id AND id = :id AND lease_token = :token AND sta
 UPDATE action a SET
   state = CASE WHEN other.id IS NULL THEN 'pending' ELSE 'cancelled' END,
   reason = CASE WHEN other.id IS NULL THEN :reason ELSE 'merged' END,
+  finished_at = CASE WHEN other.id IS NULL THEN NULL ELSE :due_at::timestamptz END,
   lease_token = NULL, due_at = :due_at
 FROM (SELECT 1) one
 LEFT JOIN action other ON other.workspace_id = :workspace_id AND other.mailbox_id = :mailbox_id
@@ -130,7 +132,9 @@ SELECT carry.left_sender(:outbound_id, :sent_at, :poll_at);
 SELECT carry.withdrawn(:outbound_id);
 
 -- name: replied!
-UPDATE inbound SET reply_state = :state WHERE workspace_id = :workspace_id AND id = :id;
+-- A wish that has ended meanwhile stays ended, unless its reply has left.
+UPDATE inbound SET reply_state = :state
+WHERE workspace_id = :workspace_id AND id = :id AND (reply_state <> 'expired' OR :state = 'sent');
 
 -- name: evidence_found!
 UPDATE outbound SET state = 'sent', evidence = :evidence, sent_at = coalesce(sent_at, sending_at)
@@ -221,6 +225,29 @@ UPDATE inbound SET copies = greatest(copies, :copies) WHERE workspace_id = :work
 -- name: census_rows
 SELECT id, message_id, observed_message_id, state FROM inbound
 WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id AND expunged_at IS NULL;
+
+-- name: purges_due
+SELECT mailbox_id FROM action
+WHERE workspace_id = :workspace_id AND kind = 'purge' AND state = 'pending' AND due_at <= :now;
+
+-- name: give_up_purges!
+UPDATE action SET state = 'cancelled', reason = 'could not be reached', finished_at = :now
+WHERE workspace_id = :workspace_id AND kind = 'purge' AND state = 'pending';
+
+-- name: kept_inbound
+-- What was sent to this mailbox and may lie in it still.
+SELECT id, message_id, observed_message_id, sender_address, folder, filed_at FROM inbound
+WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id AND state <> 'expected' AND expunged_at IS NULL;
+
+-- name: kept_outbound
+-- What this mailbox sent and may have kept a copy of.
+SELECT id, message_id FROM outbound
+WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id
+  AND state IN ('sent', 'uncertain', 'unconfirmed', 'bounced') AND sent_expunged_at IS NULL
+ORDER BY sending_at;
+
+-- name: sent_expunged!
+UPDATE outbound SET sent_expunged_at = :now WHERE workspace_id = :workspace_id AND id = :id AND sent_expunged_at IS NULL;
 
 -- name: mailbox_works!
 UPDATE mailboxes SET auth_failures = 0, last_error = '',

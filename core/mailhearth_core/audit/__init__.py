@@ -1,0 +1,1 @@
+"""The audit chain, pure: digests, sealing, signed checkpoints, and the search for tampering."""

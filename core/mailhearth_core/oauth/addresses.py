@@ -1,0 +1,8 @@
+"""Where Google's and Microsoft's token endpoints are."""
+
+from __future__ import annotations
+
+GOOGLE_TOKEN_ENDPOINT = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
+"""Google, "Using OAuth 2.0 to Access Google APIs" (and its discovery document)."""
+MICROSOFT_TOKEN_ENDPOINT = "https://login.microsoftonline.com/common/oauth2/v2.0/token"  # noqa: S105 - an address
+"""Microsoft Learn, "Microsoft identity platform and OAuth 2.0 authorization code flow"."""

@@ -1,0 +1,1 @@
+"""Outlook.com and Microsoft 365 mailboxes; see docs/providers.md."""

@@ -7,6 +7,7 @@ wake-ups are handed over in memory (what travels through Redis has tests of its 
 
 from __future__ import annotations
 
+import zlib
 import sqlite3
 import ssl
 from collections import Counter
@@ -137,8 +138,8 @@ class Engine:
     # -- mailboxes --------------------------------------------------------------------------
 
     def connect(self, workspace: UUID, pool: UUID, user: DemoUser, **values: str) -> UUID:
-        """Adds a sandbox user's mailbox with consent."""
-        return self.installation.mailbox(
+        """Adds a sandbox user's mailbox with consent; its habits are the same in each run."""
+        mailbox = self.installation.mailbox(
             workspace,
             pool,
             user.address,
@@ -148,6 +149,9 @@ class Engine:
             | {"name": f"{user.first_name} {user.last_name}"}
             | values,
         )
+        seed = zlib.crc32(user.address.encode())
+        self.rows("UPDATE mailboxes SET seed = %s WHERE id = %s", seed, mailbox)
+        return mailbox
 
     def spec(self, address: str, password: str, **values: str) -> MailboxSpec:
         """The mailbox as somebody types it who connects it again."""
@@ -168,7 +172,9 @@ class Engine:
         """Lets the mailbox be looked into, whether something is expected in it or not."""
         self.rows(
             "INSERT INTO action (workspace_id, mailbox_id, kind, due_at) "
-            "VALUES (%s, %s, 'poll', %s) ON CONFLICT DO NOTHING",
+            "VALUES (%s, %s, 'poll', %s) ON CONFLICT (workspace_id, mailbox_id) "
+            "WHERE kind = 'poll' AND state = 'pending' "
+            "DO UPDATE SET due_at = least(action.due_at, excluded.due_at)",
             *(workspace, mailbox_id, at),
         )
 

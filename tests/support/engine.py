@@ -7,9 +7,9 @@ wake-ups are handed over in memory (what travels through Redis has tests of its 
 
 from __future__ import annotations
 
-import zlib
 import sqlite3
 import ssl
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager

@@ -96,7 +96,7 @@ def test_a_hostile_server_costs_its_own_mailbox_an_error_and_nobody_else_anythin
             assert row["state"] == "active", row
             if name not in ("crowd", "others"):  # those tell nothing that is wrong in itself
                 assert row["last_error"], name
-                assert "nexpected" not in row["last_error"], row
+                assert "Something unexpected happened" not in row["last_error"], row
         # They were asked again and again, ever more rarely, and not in a loop.
         tries = engine.rows("SELECT max(attempt) AS n FROM action GROUP BY mailbox_id")
         assert max(row["n"] for row in tries) <= 30

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from bench import results
 from mailhearth_core import logs
 
-PARTS = ("sending", "receiving", "idle", "planning", "rows", "faults")
+PARTS = ("sending", "receiving", "idle", "planning", "rows", "pages", "faults")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

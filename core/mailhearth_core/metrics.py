@@ -24,6 +24,7 @@ from mailhearth_core.errors import MailhearthError
 Check = Callable[[], list[str]]
 
 _NETWORK_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_WEB_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0)
 _TICK_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 _log = structlog.get_logger(__name__)
@@ -76,6 +77,18 @@ class Metrics:
             "wakeup_seconds", "One wake-up in a worker", _NETWORK_BUCKETS, "verb"
         )
         self.forged_jobs = counter("forged_jobs_total", "Jobs from Redis that were refused")
+        # Web
+        self.web_requests = counter(
+            "web_requests_total", "Answered requests", "route", "method", "status"
+        )
+        self.web_seconds = histogram("web_seconds", "One request, live streams apart", _WEB_BUCKETS)
+        self.web_limited = counter(
+            "web_limited_total",
+            "Limited requests: refused, unavailable or let_through with Redis away",
+            "route",
+            "outcome",
+        )
+        self.web_streams = gauge("web_streams", "Open live streams")
 
     def failure(self, error: Exception, stage: str) -> None:
         """Count a failure under its stable code (`unexpected` for what is not of our family)."""

@@ -213,6 +213,15 @@ class SchedulerSettings(ProcessSettings):
     keep_audit_days: int = Field(
         730, ge=90, le=36_500, description="days that audit events are kept"
     )
+    keep_sessions_days: int = Field(
+        7, ge=0, le=365, description="days that sessions are kept after their end"
+    )
+    keep_invitations_days: int = Field(
+        30, ge=0, le=3650, description="days that invitations are kept after they expired"
+    )
+    keep_attempts_days: int = Field(
+        1, ge=0, le=365, description="days that unused sign-in links are kept after they expired"
+    )
 
     @field_validator("database_url")
     @classmethod

@@ -207,6 +207,8 @@ class LocalProvisioner:
                 return f"version {version} is active; credentials are sealed anew in the background"
             case "keys.destroy":
                 return self._destroy_key(workspace_id, int(payload["version"]))
+            case "action.retry":
+                return self._retry(workspace_id, command)
             case "workspace.delete":
                 return self._delete(workspace_id)
         raise MailhearthError(f"The wish {command['kind']!r} is unknown to this version.")
@@ -264,6 +266,19 @@ class LocalProvisioner:
                 code="stale_generation",
             )
         return f"generation {generation}"
+
+    def _retry(self, workspace_id: UUID, command: dict[str, Any]) -> str:
+        """Looks once more whether it may be: much may have happened since it was wished for."""
+        with self._database.tx() as conn:
+            refusal = self._sql.retry_action(
+                conn,
+                workspace_id=workspace_id,
+                action_id=command["subject_id"],
+                machine=_machine(),
+            )
+        if refusal is not None:
+            raise MailhearthError(f"It is not tried again: {refusal}.")
+        return "it is planned again"
 
     def _destroy_key(self, workspace_id: UUID, version: int) -> str:
         if not 1 <= version <= MAX_VERSION:

@@ -149,6 +149,7 @@ def set_up(line: CommandLine, dovecot: DovecotServer, postfix: PostfixServer) ->
             line.run("workspace", "create", workspace)
             line.run(
                 *("pool", "create", "main", "--workspace", workspace),
+                *("mode=custom", "start_volume=5", "step=1", "cap=20"),
                 *("peering_scope=network", "pair_gap_hours=24", "retention_hours=12"),
                 *("reply_delay_min_minutes=45", "reply_delay_max_minutes=660"),
             )

@@ -80,7 +80,8 @@ class Cluster:
         name = f"t_{secrets.token_hex(6)}"
         with psycopg.connect(self.superuser_url, autocommit=True) as conn:
             conn.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+                # Copied as files, not through the log: a third of the time without fsync.
+                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY file_copy").format(
                     sql.Identifier(name), sql.Identifier(OWNER), sql.Identifier(template)
                 )
             )

@@ -255,8 +255,12 @@ class Engine:
     def work(self) -> int:
         """Does what was rung for; the number of wake-ups served."""
         wishes, self.bell.rung = self.bell.rung, []
-        for wish in wishes:
-            VERBS[wish.verb](self, wish)
+        for number, wish in enumerate(wishes, 1):
+            try:
+                VERBS[wish.verb](self, wish)
+            except BaseException:
+                self.bell.rung = wishes[number:]  # a queue keeps what nobody has taken yet
+                raise
         return len(wishes)
 
     def drain(self, workspace: UUID, mailbox_id: UUID) -> None:

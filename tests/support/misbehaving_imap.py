@@ -111,6 +111,7 @@ class HostileImap:
         self.asked: Counter[bytes] = Counter()
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._connections: list[socket.socket] = []
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
 
@@ -119,6 +120,9 @@ class HostileImap:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):  # its thread may have closed it
+                connection.shutdown(socket.SHUT_RDWR)
         for thread in (self._accepting, *self._threads):
             thread.join(20)
 
@@ -130,6 +134,7 @@ class HostileImap:
                 return
             thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
             self._threads.append(thread)
+            self._connections.append(connection)
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:

@@ -18,11 +18,19 @@ from psycopg.types.json import Jsonb
 from database import TestInstallation
 from mailhearth_core.storage.doors import Connection
 
-PLATFORM_TABLES = {
+PEOPLE_TABLES = {
+    # A person may be a member of several workspaces. Reached through the family `signin` alone.
+    "users",
+    "identities",
+    "user_addresses",
+    "sessions",
+    "sign_in_links",
+    "platform_admins",
+}
+PLATFORM_TABLES = PEOPLE_TABLES | {
     "installation",  # the installation itself
     "business_clock",
     "clock_epochs",
-    "users",  # a person may be a member of several workspaces
     "worker_groups",  # names of queues, no customer's facts
     "platform_audit_events",
     "platform_audit_checkpoints",
@@ -55,10 +63,16 @@ CREATE TEMP TABLE w ON COMMIT DROP AS SELECT current_setting('t.ws')::uuid AS ws
 INSERT INTO users (id, email, created_at) SELECT person, person || '@people.test', at FROM w;
 INSERT INTO memberships (workspace_id, user_id, role, created_at)
   SELECT ws, person, 'owner', at FROM w;
+INSERT INTO invitations (workspace_id, token_hash, email, role, invited_by, created_at, expires_at)
+  SELECT ws, sha256(ws::text::bytea), 'new@people.test', 'member', person, at, 'infinity' FROM w;
 INSERT INTO content_libraries (workspace_id, name, digest, source, created_at)
   SELECT ws, 'own', 'd', 's', at FROM w;
 INSERT INTO connection_attempts (workspace_id, mailbox_id, worker_group, settings, key_version,
   sealed, created_at, expires_at) SELECT ws, mb, 'local', '{}', 1, '{}', at, 'infinity' FROM w;
+INSERT INTO mailbox_imports (workspace_id, id, file_name, encoding, guessed, created_at,
+  expires_at) SELECT ws, pair, 'f', 'utf-8', false, at, 'infinity' FROM w;
+INSERT INTO mailbox_import_rows (workspace_id, import_id, line, address, errors)
+  SELECT ws, pair, 2, 'x', '[{}]' FROM w;
 INSERT INTO day_sizes SELECT ws, mb, '2026-03-02', 5, '{}', '[]', at FROM w;
 INSERT INTO controller_rows SELECT ws, mb, '2026-03-02', 'growing', 5, '{}', '[]' FROM w;
 INSERT INTO inbound (workspace_id, id, mailbox_id, day, pair_id, correlation_id, peer_ref,
@@ -76,6 +90,9 @@ INSERT INTO rollups SELECT ws, mb, '2026-03-02', 1, 1, 1, 0, 0, 0, 0, 0, 0, at F
 INSERT INTO domain_health (workspace_id, domain, next_check_at) SELECT ws, 'x.test', at FROM w;
 INSERT INTO domain_bounces (workspace_id, outbound_id, domain, status, at)
   SELECT ws, outb, 'x.test', '5.1.1', at FROM w;
+INSERT INTO workspace_days SELECT ws, '2026-03-02', 1, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0, at FROM w;
+INSERT INTO provider_days SELECT ws, '2026-03-02', 'gmail', 1, 0, 0, 0, 0 FROM w;
+INSERT INTO dns_reports (workspace_id, domain, next_check_at) SELECT ws, 'x.test', at FROM w;
 INSERT INTO audit_checkpoints SELECT ws, 1000000, sha256('l'), at, sha256('k'), '' FROM w;
 INSERT INTO key_versions
   SELECT ws, 1 + (SELECT count(*) FROM key_versions), 'destroyed', sha256('k'), 'f', at, at FROM w;

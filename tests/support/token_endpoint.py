@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from dovecot import Authority, IntrospectionServer
+from mailhearth_core.oauth.consent import challenge
 from mailhearth_core.oauth.model import SCOPES, OAuthClient
 from mailhearth_core.secrets import Secret
 
@@ -66,6 +67,7 @@ class TokenEndpoint:
         self.before: Callable[[dict[str, str]], object] = lambda form: None
         self._introspection = introspection
         self._grants: list[Grant] = []
+        self._codes: dict[str, tuple[dict[str, str], Grant]] = {}
         self._answers: list[tuple[int, bytes | Iterator[bytes]]] = []
         self._lock = threading.Lock()
         self._server = self._made(certificate)
@@ -95,6 +97,31 @@ class TokenEndpoint:
         grant = Grant(account, " ".join(SCOPES[self.provider]) if scope is None else scope)
         self._grants.append(grant)
         return self._new_refresh_token(grant)
+
+    def sign_in(self, url: str, account: str, *, scope: str | None = None, says: str = "") -> str:
+        """What a browser does at the authorization address: its owner picks an account and agrees.
+
+        Args:
+            url: where the product sent it.
+            says: an error in place of the code.
+        Returns:
+            the address of the product's that the browser is sent to.
+        """
+        asked = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+        assert asked["response_type"] == "code"
+        assert asked["client_id"] == self.client_id
+        assert asked["code_challenge_method"] == "S256"
+        assert set(SCOPES[self.provider]) <= set(asked["scope"].split())
+        lasting = asked.get("access_type") == "offline" or "offline_access" in asked["scope"]
+        assert lasting, "no refresh token would come of it"
+        answer = {"error": says} if says else {"code": self._new_code(asked, account, scope)}
+        return f"{asked['redirect_uri']}?{urlencode({'state': asked['state'], **answer})}"
+
+    def _new_code(self, asked: dict[str, str], account: str, scope: str | None) -> str:
+        code = f"4/{secrets.token_urlsafe(24)}"
+        granted = " ".join(SCOPES[self.provider]) if scope is None else scope
+        self._codes[code] = (asked, Grant(account, granted))
+        return code
 
     def withdraw(self, account: str) -> None:
         """The owner takes the consent back: refresh tokens end, access tokens that are out too."""
@@ -138,6 +165,8 @@ class TokenEndpoint:
     def _token(self, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
         if (form.get("client_id"), form.get("client_secret")) != (self.client_id, self.secret):
             return 401, {"error": "invalid_client", "error_description": "Unauthorized"}
+        if form.get("grant_type") == "authorization_code":
+            return self._first_tokens(form)
         if form.get("grant_type") != "refresh_token":
             return 400, {"error": "unsupported_grant_type"}
         token = form.get("refresh_token", "")
@@ -149,20 +178,35 @@ class TokenEndpoint:
                 "error": "invalid_grant",
                 "error_description": "Token has been expired or revoked.",
             }
+        told = self._told(grant)
+        if self.rotation != KEEP:
+            if self.rotation == ROTATE_STRICTLY:
+                grant.good.discard(token)
+                grant.spent.add(token)
+            told["refresh_token"] = self._new_refresh_token(grant)
+        return 200, told
+
+    def _first_tokens(self, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        """A code is good once, for the redirect address and the verifier that it was asked with."""
+        asked, grant = self._codes.pop(form.get("code", ""), ({}, Grant("", "")))
+        proof = challenge(form.get("code_verifier", ""))
+        if asked.get("redirect_uri") != form.get("redirect_uri") or proof != asked.get(
+            "code_challenge"
+        ):
+            return 400, {"error": "invalid_grant", "error_description": "Bad Request"}
+        self._grants.append(grant)
+        return 200, self._told(grant) | {"refresh_token": self._new_refresh_token(grant)}
+
+    def _told(self, grant: Grant) -> dict[str, Any]:
         told: dict[str, Any] = {
             "access_token": self._access_token(grant),
             "token_type": "Bearer",
             "expires_in": self.lifetime_s,
             "scope": grant.scope,
         }
-        if self.rotation != KEEP:
-            if self.rotation == ROTATE_STRICTLY:
-                grant.good.discard(token)
-                grant.spent.add(token)
-            told["refresh_token"] = self._new_refresh_token(grant)
         if self.names_account:
             told["id_token"] = self._identity(grant.account)
-        return 200, told
+        return told
 
     def _access_token(self, grant: Grant) -> str:
         if self._introspection is None or grant.withdrawn_at_mail:

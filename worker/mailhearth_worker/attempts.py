@@ -1,20 +1,27 @@
-"""The verb `test`: tries a connection attempt and reports its steps as they happen."""
+"""The verb `test`: does a connection attempt and reports its steps as they happen.
+
+An attempt is a test of servers and a password, a search for a domain's settings, or an owner's
+consent that is exchanged and then tested.
+"""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import structlog
 from psycopg.types.json import Jsonb
 
+from mailhearth_core.autoconfig.discover import discover
 from mailhearth_core.errors import MailhearthError, NotFound
 from mailhearth_core.mail.model import Login
 from mailhearth_core.mail.probe import Step, probe
 from mailhearth_core.secrets import Secret
 from mailhearth_core.storage.doors import Database
 from mailhearth_core.storage.named import named
+from mailhearth_worker.consents import exchange
 from mailhearth_worker.credentials import fingerprints, open_field
 from mailhearth_worker.runtime import Runtime
 from mailhearth_worker.sessions import config_of
@@ -24,7 +31,7 @@ SQL = named("worker")
 
 
 def test_connection(runtime: Runtime, workspace_id: UUID, attempt_id: UUID) -> None:
-    """Tests a mailbox's servers; nothing of the credential is kept or logged.
+    """Does one attempt; nothing of a credential is logged.
 
     An attempt that has expired, or that another worker has finished, is left alone.
     """
@@ -35,9 +42,32 @@ def test_connection(runtime: Runtime, workspace_id: UUID, attempt_id: UUID) -> N
     if attempt is None:
         return
     report = _Report(door, workspace_id, attempt_id)
+    if attempt["kind"] == "discover":
+        _search(runtime, attempt["settings"]["domain"], report)
+    else:
+        _test(runtime, door, workspace_id, attempt, prints, report)
+    log.info("attempt_ended", kind=attempt["kind"], attempt_id=str(attempt_id), ok=report.ok)
+
+
+def _search(runtime: Runtime, domain: str, report: _Report) -> None:
+    found = discover(domain, runtime.resolver, runtime.dialer, report.add)
+    report.end(ok=bool(found), found=[suggestion.to_json() for suggestion in found])
+
+
+def _test(
+    runtime: Runtime,
+    door: Database,
+    workspace_id: UUID,
+    attempt: dict[str, Any],
+    prints: dict[int, str],
+    report: _Report,
+) -> None:
+    """Tries a mailbox's servers; changes nothing."""
     row = {**attempt["settings"], "id": attempt["mailbox_id"]}
     try:
-        if row.get("auth") == "oauth":
+        if attempt["kind"] == "consent":
+            login = exchange(runtime, door, workspace_id, attempt, prints, report.add)
+        elif row.get("auth") == "oauth":
             login = _stored_grant(runtime, door, workspace_id, row)
         else:
             login = _login(runtime, workspace_id, attempt, row, prints)
@@ -49,9 +79,9 @@ def test_connection(runtime: Runtime, workspace_id: UUID, attempt_id: UUID) -> N
             report.add,
         )
     except MailhearthError as error:
-        report.add(Step("credential", False, error.message, error.hint, error.code))
+        name = "consent" if attempt["kind"] == "consent" else "credential"
+        report.add(Step(name, False, error.message, error.hint, error.code))
     report.end()
-    log.info("connection_tested", attempt_id=str(attempt_id), ok=report.ok)
 
 
 class _Report:
@@ -61,10 +91,7 @@ class _Report:
         self._door = door
         self._keys = {"workspace_id": workspace_id, "id": attempt_id}
         self._steps: list[dict[str, Any]] = []
-
-    @property
-    def ok(self) -> bool:
-        return bool(self._steps) and all(step["ok"] for step in self._steps)
+        self.ok = False
 
     def add(self, step: Step) -> None:
         self._steps.append(
@@ -78,12 +105,17 @@ class _Report:
         )
         self._write("running")
 
-    def end(self) -> None:
-        self._write("ok" if self.ok else "failed")
+    def end(self, *, ok: bool | None = None, found: Sequence[dict[str, Any]] = ()) -> None:
+        """Args: ok: None when it depends on every step."""
+        every = bool(self._steps) and all(step["ok"] for step in self._steps)
+        self.ok = every if ok is None else ok
+        self._write("ok" if self.ok else "failed", found)
 
-    def _write(self, state: str) -> None:
+    def _write(self, state: str, found: Sequence[dict[str, Any]] = ()) -> None:
         with self._door.tx() as conn:
-            SQL.report_attempt(conn, **self._keys, steps=Jsonb(self._steps), state=state)
+            SQL.report_attempt(
+                conn, **self._keys, steps=Jsonb(self._steps), state=state, found=Jsonb(list(found))
+            )
 
 
 def _stored_grant(

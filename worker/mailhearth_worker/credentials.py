@@ -20,6 +20,7 @@ from mailhearth_core.verbs.credentials import REFRESH_TOKEN, destinations
 
 log = structlog.get_logger()
 SQL = named("worker")
+SENDING = named("sending")
 RESEAL_BATCH = 50
 
 
@@ -52,13 +53,22 @@ def open_login(
         MailError: nothing is stored, or it does not open: the mailbox must be connected again.
         KeysMissing: see `open_field`.
     """
-    stored = {
-        found["field"]: found
-        for found in SQL.credentials(conn, workspace_id=workspace_id, mailbox_id=row["id"])
-    }
-    if field not in stored:
+    record = SENDING.credential(conn, workspace_id=workspace_id, mailbox_id=row["id"], field=field)
+    if record is None:
         raise _reconnect(f"No {field} is stored for {row['address']}.", "credential_missing")
-    return Login(row["username"], open_record(conn, keys, workspace_id, row, field, stored[field]))
+    try:
+        secret = open_field(
+            keys,
+            workspace_id,
+            row,
+            field,
+            record["key_version"],
+            record["fingerprint"],
+            record["sealed"],
+        )
+    except SealBroken as error:
+        raise _reconnect(error.message, error.code) from error
+    return Login(row["username"], secret)
 
 
 def open_record(
@@ -141,6 +151,14 @@ def _reseal_one(
         )
     except (SealBroken, KeysMissing) as error:
         log.warning("not_resealed", mailbox_id=str(row["id"]), field=field, code=error.code)
+        if isinstance(error, SealBroken):
+            SQL.note_unopened(
+                conn,
+                workspace_id=workspace_id,
+                mailbox_id=row["id"],
+                field=field,
+                generation=record["generation"],
+            )
         return 0
     binding = Binding(workspace_id, row["id"], field, active["version"], destinations(row)[field])
     return int(

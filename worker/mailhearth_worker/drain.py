@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
@@ -16,14 +16,25 @@ import structlog
 from mailhearth_core.errors import KeysMissing, MailhearthError, ServiceUnavailable
 from mailhearth_core.logs import bound
 from mailhearth_core.mail.model import MailError
-from mailhearth_core.storage.doors import Database, Kept
+from mailhearth_core.storage.doors import Kept
 from mailhearth_core.storage.named import named
-from mailhearth_worker import census, domains, engage, evidence, failures, observe, purge, send
+from mailhearth_worker import (
+    census,
+    dnsreports,
+    domains,
+    engage,
+    evidence,
+    failures,
+    observe,
+    purge,
+    send,
+)
 from mailhearth_worker.runtime import Runtime
 from mailhearth_worker.work import Action, LeaseLost, Work
 
 log = structlog.get_logger()
 SQL = named("worker")
+SENDING = named("sending")
 
 RELEASE_S = 10.0
 """How long the end of a drain waits for a database that is away, machine seconds."""
@@ -39,6 +50,7 @@ HANDLERS: dict[str, Handler] = {
     "evidence": evidence.look_in_sent,
     "expunge_sent": evidence.expunge_sent,
     "check_domain": domains.check,
+    "check_dns": dnsreports.report,
     "census": census.count,
     "purge": purge.purge,
 }
@@ -49,24 +61,25 @@ def drain(runtime: Runtime, workspace_id: UUID, mailbox_id: UUID) -> None:
     door = runtime.doors.door(workspace_id)
     kept = Kept(door)
     try:
-        _drain(runtime, door, kept, workspace_id, mailbox_id)
+        machine = datetime.now(UTC)
+        with kept.statement() as conn:
+            row = SENDING.take(
+                conn,
+                workspace_id=workspace_id,
+                mailbox_id=mailbox_id,
+                owner=runtime.settings.name,
+                seconds=runtime.settings.lease_seconds,
+                machine=machine,
+            )
+        if row is not None:
+            _drain(Work(runtime, door, kept, row, machine))
     finally:
         kept.close()
 
 
-def _drain(
-    runtime: Runtime, door: Database, kept: Kept, workspace_id: UUID, mailbox_id: UUID
-) -> None:
-    keys = {"workspace_id": workspace_id, "mailbox_id": mailbox_id}
-    with kept.tx() as conn:
-        row = SQL.mailbox(conn, **keys)
-        lease = _may_sign_in(row) and SQL.take_lease(
-            conn, **keys, owner=runtime.settings.name, seconds=runtime.settings.lease_seconds
-        )
-    if not lease:
-        return
-    work = Work(runtime, door, kept, row, lease)
-    with bound(workspace_id=str(workspace_id), mailbox_id=str(mailbox_id)):
+def _drain(work: Work) -> None:
+    runtime, mailbox_id = work.runtime, work.mailbox_id
+    with bound(workspace_id=str(work.workspace_id), mailbox_id=str(mailbox_id)):
         try:
             _slice(work)
         except LeaseLost as lost:
@@ -81,23 +94,14 @@ def _drain(
             _release(work, tries_s=RELEASE_S)
 
 
-def _may_sign_in(row: dict[str, Any] | None) -> bool:
-    """Without consent a mailbox is off; what is still due in it is the scheduler's to cancel."""
-    return (
-        row is not None
-        and row["consent"] != "none"
-        and row["state"] != "removed"
-        and row["workspace_state"] in ("active", "deleting")  # then only `purge` is claimed
-    )
-
-
 def _release(work: Work, *, tries_s: float) -> None:
     """Frees the mailbox; a database that stays away lets the lease run out by itself."""
+    if work.freed:
+        return
     end = time.monotonic() + tries_s
     while True:
         try:
-            with work.tx() as conn:
-                SQL.release_lease(conn, **work.keys, token=work.token)
+            work.once(SQL.release_lease, mailbox_id=work.mailbox_id)
             return
         except ServiceUnavailable as error:
             if time.monotonic() > end or work.runtime.stopping():
@@ -109,6 +113,7 @@ def _release(work: Work, *, tries_s: float) -> None:
 def _slice(work: Work) -> None:
     """Claims and does one action after another until nothing is due, or the slice is over."""
     if work.row["auth_failures"] >= work.policy.exclude_after_failures:
+        work.give_back()
         failures.put_off_excluded(work)
     while work.goes_on():
         claimed = work.claim()

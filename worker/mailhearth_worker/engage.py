@@ -44,11 +44,9 @@ def rescue(work: Work, action: Action) -> None:
         _end(work, action, "skipped", "it is no longer in junk")
         return
     if place is not None:
-        session.select(place.folder)
-        if now_at is None:
-            session.move(place.uids, folders.inbox)
-        else:
-            session.expunge(place.folder, place.uids)
+        provider = work.runtime.sessions.provider(work.row)
+        move = provider.rescue if now_at is None else provider.end_rescue
+        move(session, place.folder, place.uids, folders)
         now_at = locate(session, row, folders.inbox)
     with work.tx() as conn:
         if now_at is None:

@@ -69,6 +69,9 @@ def record(work: Work, action: Action, error: MailError) -> bool:
             return False
         delay = delay_for(action.attempt, error.kind)
         work.postpone(conn, action, delay, error.message)
+        if error.kind is FailureKind.PROVIDER_LIMIT and action.kind == "send":
+            # It holds for the mailbox, not for the message: to go on would only make it worse.
+            SQL.put_off_sends(conn, **work.keys, due_at=now + delay, reason=error.message)
         if error.stage in _BEFORE_THE_MAILBOX:
             SQL.put_off_actions(conn, **work.keys, due_at=now + delay, reason=error.message)
             return True

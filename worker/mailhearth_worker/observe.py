@@ -8,11 +8,12 @@ logged.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
+from psycopg.types.json import Jsonb
 
 from mailhearth_core.errors import NotFound
 from mailhearth_core.logs import bound
@@ -26,13 +27,16 @@ from mailhearth_core.warmup.engagement import plan_engagement
 from mailhearth_core.warmup.polling import next_poll
 from mailhearth_worker import bounces
 from mailhearth_worker.compose import turns_left
-from mailhearth_worker.work import Action, Work
+from mailhearth_worker.work import Action, LeaseLost, Work
 
 log = structlog.get_logger()
 SQL = named("worker")
+SENDING = named("sending")
 
 SLICE = 500
 """Headers fetched at a time."""
+MOST = 10_000
+"""Headers that one look reads of a folder at most; the next look goes on from there."""
 OTHERS_AFTER = timedelta(minutes=55)
 """How long after a send the other folders are searched too."""
 FINAL_AFTER = timedelta(hours=24)
@@ -69,7 +73,7 @@ def poll(work: Work, action: Action) -> None:
     began = work.claimed_at or work.now()
     session = work.reader()
     folders = session.folders()
-    with work.tx() as conn:
+    with work.reading() as conn:
         known = {row["folder"]: row for row in SQL.folder_states(conn, **work.keys)}
         outstanding = list(SQL.outstanding(conn, **work.keys, now=began))
         unanswered = list(
@@ -138,7 +142,7 @@ def _scan(
             oldest = min(row["sent_at"] or row["due_at"] for row in missing.values())
             # SINCE takes the server's date without a zone (RFC 3501, 6.4.4): one day of margin.
             since = datetime.now(UTC) - max(now - oldest, timedelta()) - timedelta(days=1)
-            uids = session.uids_since(folder, since.date())
+            uids = session.uids_since(folder, since.date())[-MOST:]
             for start in range(0, len(uids), SLICE):
                 take(session.headers(uids=uids[start : start + SLICE]))
     else:
@@ -149,6 +153,9 @@ def _scan(
             if not headers:
                 break
             first = max(header.uid for header in headers) + 1
+            if len(seen) + len(others) >= MOST:
+                reached.uidnext = first
+                break
     return seen, others, reached
 
 
@@ -229,10 +236,24 @@ def _record(
     absent = [row for row in outstanding if row["id"] not in found and row["sent_at"]]
     final = [row for row in absent if began - row["sent_at"] >= FINAL_AFTER]
     waiting = [row["sent_at"] for row in absent if row not in final]
-    works = _can_send(work)
     told: list[tuple[dict[str, Any], str]] = []
+    outcome = {
+        "action_id": action.id,
+        "began": began,
+        "folders": Jsonb([asdict(reached) for reached in progress]),
+        "works": _can_send(work),
+        "again": next_poll(waiting, began, began),
+    }
+    if not seen and not absent:
+        if not work.settle_and_claim(SENDING.settle_poll_and_claim, SENDING.settle_poll, **outcome):
+            raise LeaseLost(f"Action {action.id} is not held any more.")
+        work.last_poll_at = began
+        return
     with work.tx() as conn:
-        work.finish(conn, action)
+        if not SENDING.settle_poll(
+            conn, **work.keys, token=work.token, machine=datetime.now(UTC), **outcome
+        ):
+            raise LeaseLost(f"Action {action.id} is not held any more.")
         for sighting in seen:
             placement = _observe(work, conn, folders, sighting)
             if placement:
@@ -252,23 +273,6 @@ def _record(
                 inbox=began,
                 junk=began if folders.junk else None,
             )
-        for reached in progress:
-            SQL.save_folder_state(
-                conn,
-                **work.keys,
-                folder=reached.folder,
-                uidvalidity=reached.uidvalidity,
-                uidnext=reached.uidnext,
-                modseq=reached.modseq,
-                now=began,
-            )
-        SQL.note_polled(conn, **work.keys, at=began)
-        SQL.connected(conn, **work.keys, now=began)
-        if works:
-            SQL.mailbox_works(conn, **work.keys, now=began)
-        again = next_poll(waiting, began, began)
-        if again is not None:
-            SQL.ask_poll(conn, **work.keys, due_at=again)
     work.last_poll_at = began
     for row, placement in told:
         work.runtime.metrics.placement.labels(

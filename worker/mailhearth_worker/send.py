@@ -76,8 +76,7 @@ def _seems_free(work: Work, action: Action, out: dict[str, Any]) -> bool:
     now = work.about_now()
     gap = timedelta(seconds=work.policy.min_gap_seconds)
     return (
-        out["verdict"] == "ok"
-        and out["state"] == "bound"
+        out["state"] == "bound"
         and (action.not_after is None or now <= action.not_after)
         and (work.last_sent_at is None or work.last_sent_at + gap <= now)
     )
@@ -185,6 +184,8 @@ def _settled(work: Work, action: Action, state: str, reason: str, smtp_reply: st
         try:
             now = work.about_now()
             at = work.settle_and_claim(
+                SENDING.settle_and_claim,
+                SENDING.settle,
                 action_id=action.id,
                 state=state,
                 reason=reason,

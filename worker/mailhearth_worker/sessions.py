@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from mailhearth_core.mail.imap import ImapSession
+from mailhearth_core.mail.imap_link import no_step
 from mailhearth_core.mail.model import Endpoint, Login, TlsMode
 from mailhearth_core.mail.smtp import SmtpSession
 from mailhearth_core.net import Dialer
@@ -43,12 +44,21 @@ class Sessions:
         self._per_host_cap = per_host_cap
         self._held: dict[tuple[UUID, str], _Held] = {}
 
-    def reader(self, row: Mapping[str, Any], login: OpenLogin) -> ImapSession:
-        """The mailbox's IMAP connection, opened if needed. Raises `MailError`."""
-        session = self._reuse(row, "imap")
+    def reader(
+        self,
+        row: Mapping[str, Any],
+        login: OpenLogin,
+        before_step: Callable[[], None] | None = None,
+    ) -> ImapSession:
+        """The mailbox's IMAP connection, opened if needed. Raises `MailError`.
+
+        Args:
+            before_step: called before each exchange on it from now on.
+        """
+        session = self._reuse(row, "imap", before_step)
         if not isinstance(session, ImapSession):
             session = self.provider(row).open_reader(
-                config_of(row), login("imap_password"), self._dialer
+                config_of(row), login("imap_password"), self._dialer, before_step=before_step
             )
             self._keep(row, "imap", session)
         return session
@@ -81,11 +91,15 @@ class Sessions:
         for key in list(self._held):
             self._drop(key)
 
-    def _reuse(self, row: Mapping[str, Any], side: str) -> ImapSession | SmtpSession | None:
+    def _reuse(
+        self, row: Mapping[str, Any], side: str, before_step: Callable[[], None] | None = None
+    ) -> ImapSession | SmtpSession | None:
         key = (row["id"], side)
         held = self._held.get(key)
         if held is None:
             return None
+        if isinstance(held.session, ImapSession):
+            held.session.before_step = before_step or no_step
         age = time.monotonic() - held.used_at
         if age > IDLE_S or (age > TRUSTED_S and not held.session.is_alive()):
             self._drop(key)

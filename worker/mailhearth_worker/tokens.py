@@ -106,7 +106,7 @@ class Tokens:
         """
         # Before anything else, for a token that is held as well: only the providers that have a
         # client show a token to their own servers alone.
-        client = self._client(row)
+        client = self.client(row)
         with self._lock(row["id"]):
             with door.tx() as conn:
                 generation = SQL.credential_generation(conn, **_keys(row))
@@ -159,7 +159,7 @@ class Tokens:
         log.info("token_refreshed", mailbox_id=str(row["id"]), lifetime_s=answer.lifetime_s)
         return held
 
-    def _client(self, row: Mapping[str, Any]) -> OAuthClient:
+    def client(self, row: Mapping[str, Any]) -> OAuthClient:
         """The client that the mailbox's consent was given to.
 
         Raises:

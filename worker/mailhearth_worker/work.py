@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 from mailhearth_core.content import Library
 from mailhearth_core.errors import MailhearthError
 from mailhearth_core.mail.imap import ImapSession
-from mailhearth_core.mail.model import Login, MailError
+from mailhearth_core.mail.model import FailureKind, Login, MailError, Stage
 from mailhearth_core.mail.smtp import SmtpSession
+from mailhearth_core.providers.limits import within_limits
+from mailhearth_core.settings import is_loopback
 from mailhearth_core.storage.clock import business_now
 from mailhearth_core.storage.doors import Connection, Database, Kept
 from mailhearth_core.storage.named import named
@@ -48,6 +52,8 @@ class Action:
     inbound_id: UUID | None
 
 
+LONGEST_S = 120.0
+"""What one action may take of a reading server's time, machine seconds."""
 ACTION = tuple(Action.__dataclass_fields__)
 
 
@@ -57,12 +63,19 @@ class Claimed:
 
     Attributes:
         at: business time of the claim.
-        message: of a send: its outbound row's columns, and `verdict`, whether it may leave.
+        message: of a send: its outbound row's columns.
     """
 
     at: datetime
     action: Action
     message: dict[str, Any] | None
+
+
+@lru_cache(maxsize=256)
+def _policy(text: str, provider: str, smtp_host: str) -> Policy:
+    """A pool's policy within the provider's limits, parsed once: its mailboxes share it."""
+    policy = Policy.from_json(json.loads(text))
+    return policy if is_loopback(smtp_host) else within_limits(policy, provider)
 
 
 class Work:
@@ -74,27 +87,32 @@ class Work:
         door: Database,
         kept: Kept,
         row: dict[str, Any],
-        lease: dict[str, Any],
+        machine: datetime,
     ) -> None:
+        """`row` is what `SENDING.take` gave at `machine`: the mailbox, its pool's policy, the lease
+        and the first action."""
         self.runtime = runtime
         self.door = door
         self._kept = kept
         self.row = row
-        self.token: int = lease["token"]
-        self.last_sent_at: datetime | None = lease["last_sent_at"]
-        self.last_poll_at: datetime | None = lease["last_poll_at"]
+        self.token: int = row["token"]
+        self.last_sent_at: datetime | None = row["lease_sent_at"]
+        self.last_poll_at: datetime | None = row["lease_poll_at"]
         self.workspace_id: UUID = row["workspace_id"]
         self.mailbox_id: UUID = row["id"]
-        self.policy = Policy.from_json(row["policy"])
+        self.policy = _policy(json.dumps(row["policy"]), row["peer_provider"], row["smtp_host"])
         self.keys = {"workspace_id": self.workspace_id, "mailbox_id": self.mailbox_id}
         self.libraries: dict[str, Library] = {}
         """The workspace's own libraries that this drain has spoken from."""
-        self._renewed = time.monotonic()
+        self._renewed = self._begun = time.monotonic()
         self._upcoming: Claimed | None = None
+        self.freed = False
+        """Whether the lease was given back, as nothing was due any more."""
         self.claimed_at: datetime | None = None
         """Business time at which the action in hand was claimed."""
         self._ahead = timedelta()
         self._ends = self._renewed + runtime.settings.slice_seconds
+        self._keep_claimed(row, machine)
 
     @contextmanager
     def tx(self) -> Iterator[Connection]:
@@ -111,31 +129,41 @@ class Work:
         return time.monotonic() < self._ends and not self.runtime.stopping()
 
     def claim(self) -> Claimed | None:
-        """The next action that is due: the one claimed with the last settling, else asked for."""
-        claimed, self._upcoming = self._upcoming, None
-        if claimed is None:
+        """The next action that is due: the one claimed with the last step, else asked for.
+
+        None when nothing is due; the lease is free then.
+        """
+        if self._upcoming is None and not self.freed:
             machine = datetime.now(UTC)
             row = self.once(SENDING.claim, mailbox_id=self.mailbox_id, machine=machine)
-            claimed = self._claimed(row, machine)
+            self._keep_claimed(row, machine)
+        claimed, self._upcoming = self._upcoming, None
         if claimed is not None:
             self.claimed_at = claimed.at
+            self._begun = time.monotonic()
         return claimed
 
-    def settle_and_claim(self, **outcome: Any) -> datetime | None:
-        """Settles a send, and claims what is next in the same transaction if this drain goes on.
+    def settle_and_claim(
+        self, both: Callable[..., Any], alone: Callable[..., Any], **outcome: Any
+    ) -> datetime | None:
+        """Settles an action, and claims what is next in the same transaction if this drain goes on.
 
+        Args:
+            both: the query that does both.
+            alone: the one that only settles.
         Returns:
             the moment it was settled at; None when it was not ours any more.
         """
         machine = datetime.now(UTC)
         if not self.goes_on():
-            settled: datetime | None = self.once(SENDING.settle, machine=machine, **outcome)
+            settled: datetime | None = self.once(
+                alone, mailbox_id=self.mailbox_id, machine=machine, **outcome
+            )
             return settled
-        row = self.once(
-            SENDING.settle_and_claim, mailbox_id=self.mailbox_id, machine=machine, **outcome
-        )
-        self._upcoming = self._claimed(row, machine)
-        return self._upcoming.at if self._upcoming else row["now"]
+        row = self.once(both, mailbox_id=self.mailbox_id, machine=machine, **outcome)
+        self._keep_claimed(row, machine)
+        at: datetime | None = row["now"]
+        return at
 
     def give_back(self) -> None:
         """Frees what was claimed ahead and will not be begun."""
@@ -143,14 +171,16 @@ class Work:
         if claimed is not None:
             self.once(SENDING.give_back, id=claimed.action.id)
 
-    def _claimed(self, row: dict[str, Any], machine: datetime) -> Claimed | None:
+    def _keep_claimed(self, row: dict[str, Any], machine: datetime) -> None:
         if row["now"] is not None:
             self._ahead = row["now"] - machine
-        if row["id"] is None:
-            return None
-        action = Action(**{name: row[name] for name in ACTION})
-        out = {**row, "id": row["outbound_id"], "kind": row["out_kind"]}
-        return Claimed(row["now"], action, out if action.kind == "send" else None)
+        self.freed = row["freed"]
+        if row["c_id"] is None:
+            return
+        action = Action(**{name: row[f"c_{name}"] for name in ACTION})
+        message = {name[2:]: value for name, value in row.items() if name.startswith("o_")}
+        message["id"] = action.outbound_id
+        self._upcoming = Claimed(row["now"], action, message if action.kind == "send" else None)
 
     def about_now(self) -> datetime:
         """Business time as last told by the database, carried on by this machine's clock."""
@@ -158,8 +188,14 @@ class Work:
 
     def now(self) -> datetime:
         """Business time."""
-        with self.tx() as conn:
+        with self._kept.statement() as conn:
             return business_now(conn)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """For queries that change nothing and need no common moment: one round trip each."""
+        with self._kept.statement() as conn:
+            yield conn
 
     def keep(self) -> None:
         """Keeps the lease: called between network steps, each of which is shorter than it.
@@ -167,7 +203,7 @@ class Work:
         Raises:
             LeaseLost: it is not ours any more.
         """
-        if time.monotonic() - self._renewed < self.runtime.settings.lease_seconds / 3:
+        if self.freed or time.monotonic() - self._renewed < self.runtime.settings.lease_seconds / 3:
             return
         with self.tx() as conn:
             if not SQL.renew_lease(
@@ -177,8 +213,25 @@ class Work:
         self._renewed = time.monotonic()
 
     def reader(self) -> ImapSession:
-        """The mailbox's IMAP connection, opened if needed."""
-        return self._signed_in(self.runtime.sessions.reader)
+        """The mailbox's IMAP connection, opened if needed; each exchange on it keeps the lease."""
+        return self._signed_in(partial(self.runtime.sessions.reader, before_step=self._go_on))
+
+    def _go_on(self) -> None:
+        """Keeps the lease while an action is on its way, unless that takes too long.
+
+        Raises:
+            MailError: a server that answers each single step, but late, may not hold a worker.
+            LeaseLost: see `keep`.
+        """
+        if time.monotonic() - self._begun > LONGEST_S:
+            raise MailError(
+                f"The server takes too long: what was begun is not done after {LONGEST_S:.0f} s.",
+                kind=FailureKind.TRY_LATER,
+                stage=Stage.CONNECT,
+                code="too_slow",
+                hint="Look whether the mail server is overloaded.",
+            )
+        self.keep()
 
     def sender(self) -> SmtpSession:
         """The mailbox's SMTP connection, opened if needed."""
@@ -203,7 +256,7 @@ class Work:
     def _login(self, field: str) -> Login:
         if self.row["auth"] == "oauth":
             return self.runtime.tokens.login(self.door, self.row)
-        with self.tx() as conn:
+        with self._kept.statement() as conn:  # reads only
             return open_login(conn, self.runtime.keys, self.workspace_id, self.row, field)
 
     def finish(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import dns.exception
+import dns.message
 import dns.name
+import dns.rcode
+import dns.rdataclass
 import dns.rdatatype
 import dns.resolver
+import dns.rrset
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mailhearth_core.errors import InvalidValue
@@ -52,6 +56,14 @@ class Resolver(Protocol):
         """
         ...
 
+    def questions(self, lifetime_s: float) -> dns.resolver.Resolver:
+        """The same DNS for questions of any kind, through dnspython's own interface.
+
+        Args:
+            lifetime_s: total seconds for one question.
+        """
+        ...
+
 
 class SystemResolver:
     """Asks the name servers of this machine, through dnspython.
@@ -82,6 +94,12 @@ class SystemResolver:
             MxHost(record.preference, record.exchange.to_text(omit_final_dot=True).strip("."))
             for record in records
         )
+
+    def questions(self, lifetime_s: float) -> dns.resolver.Resolver:
+        resolver = dns.resolver.Resolver()
+        resolver.lifetime = lifetime_s
+        resolver.timeout = min(2.0, lifetime_s)
+        return resolver
 
     def _ask(self, name: str, kind: dns.rdatatype.RdataType) -> list[Any]:
         try:
@@ -114,14 +132,16 @@ class _ZoneName(BaseModel):
     a: list[str] = []
     aaaa: list[str] = []
     mx: list[_ZoneMx] = []
+    txt: list[str] = []
+    ptr: list[str] = []
 
 
 class ZoneResolver:
     """Answers from a fixed zone and knows no other name.
 
     The zone maps each name to `{"a": [...], "aaaa": [...], "mx": [{"host": ..., "preference": ...,
-    "port": ...}]}`, all optional but an exchanger's host; `port` is where that exchanger's SMTP
-    listens (default 25).
+    "port": ...}], "txt": [...], "ptr": [...]}`, all optional but an exchanger's host; `port` is
+    where that exchanger's SMTP listens (default 25).
     """
 
     def __init__(self, zone: Mapping[str, Mapping[str, Any]]) -> None:
@@ -132,7 +152,7 @@ class ZoneResolver:
                 for text in (*parsed.a, *parsed.aaaa):
                     ip_address(text)
             except (ValidationError, ValueError) as error:
-                allowed = "a, aaaa (lists of addresses) and mx (host, preference, port)"
+                allowed = "a, aaaa (lists of addresses), mx (host, preference, port), txt, ptr"
                 raise InvalidValue(f"zone entry {name}", records, allowed) from error
             self._names[_key(name)] = parsed
 
@@ -158,11 +178,69 @@ class ZoneResolver:
         records = self._name(domain)
         return sorted(MxHost(r.preference, r.host.strip("."), r.port) for r in records.mx)
 
+    def questions(self, lifetime_s: float) -> dns.resolver.Resolver:
+        return _ZoneQuestions(self)
+
+    def texts(self, name: str, kind: str) -> list[str]:
+        """The records of a kind ("A", "TXT", ...) in a zone file's words; none of unknown kinds.
+
+        Raises `NameNotFound`.
+        """
+        records = self._name(name)
+        if kind == "MX":
+            return [f"{r.preference} {r.host.rstrip('.')}." for r in records.mx]
+        if kind == "TXT":
+            return [_quoted(text) for text in records.txt]
+        if kind == "PTR":
+            return [f"{host.rstrip('.')}." for host in records.ptr]
+        return {"A": records.a, "AAAA": records.aaaa}.get(kind, [])
+
     def _name(self, name: str) -> _ZoneName:
         try:
             return self._names[_key(name)]
         except KeyError as error:
             raise NameNotFound(name) from error
+
+
+class _ZoneQuestions(dns.resolver.Resolver):
+    """A fixed zone behind dnspython's interface, for libraries that take its resolver."""
+
+    def __init__(self, zone: ZoneResolver) -> None:
+        super().__init__(configure=False)
+        self._zone = zone
+
+    def resolve(
+        self,
+        qname: dns.name.Name | str,
+        rdtype: dns.rdatatype.RdataType | str = dns.rdatatype.A,
+        *_: Any,
+        **options: Any,
+    ) -> dns.resolver.Answer:
+        name = dns.name.from_text(qname) if isinstance(qname, str) else qname
+        kind = dns.rdatatype.RdataType.make(rdtype)
+        query = dns.message.make_query(name, kind)
+        response = cast(dns.message.QueryMessage, dns.message.make_response(query))
+        try:
+            texts = self._zone.texts(name.to_text(omit_final_dot=True), kind.name)
+        except NameNotFound:
+            response.set_rcode(dns.rcode.NXDOMAIN)
+            nowhere: Callable[..., Exception] = dns.resolver.NXDOMAIN
+            raise nowhere(qnames=[name], responses={name: response}) from None
+        if texts:
+            held = response.find_rrset(response.answer, name, dns.rdataclass.IN, kind, create=True)
+            for item in dns.rrset.from_text_list(name, 300, "IN", kind, texts):
+                held.add(item, 300)
+        elif options.get("raise_on_no_answer", True):
+            nothing: Callable[..., Exception] = dns.resolver.NoAnswer
+            raise nothing(response=response)
+        return dns.resolver.Answer(name, kind, dns.rdataclass.IN, response)
+
+
+def _quoted(text: str) -> str:
+    """A TXT record in a zone file's words: strings of at most 255 bytes."""
+    pieces = [text[at : at + 200] for at in range(0, len(text), 200)] or [""]
+    escaped = (piece.replace("\\", r"\\").replace('"', r"\"") for piece in pieces)
+    return " ".join(f'"{piece}"' for piece in escaped)
 
 
 def _key(name: str) -> str:

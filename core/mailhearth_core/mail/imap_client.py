@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import imaplib
 from typing import Any
 
@@ -34,6 +35,14 @@ class _Protocol(imaplib.IMAP4):
 
     def shutdown(self) -> None:
         self.wire.close()
+
+    def _get_capabilities(self) -> None:
+        """Asks only where the greeting did not tell them (RFC 3501 section 7.1)."""
+        told = self.untagged_responses.pop("CAPABILITY", None)
+        if told and isinstance(told[-1], bytes):
+            self.capabilities = tuple(told[-1].decode("ascii", "replace").upper().split())
+        else:
+            getattr(super(), "_get_capabilities")()  # noqa: B009 - imaplib has no types for it
 
 
 class WireClient(IMAPClient):
@@ -78,6 +87,12 @@ class WireClient(IMAPClient):
         """The LOGIN command; imaplib quotes only the password itself."""
         quoted = '"' + username.replace("\\", "\\\\").replace('"', '\\"') + '"'
         self._command_and_check("login", quoted, password)
+
+    def sasl_at_once(self, name: str, first: bytes) -> None:
+        """AUTHENTICATE with the initial response in the command: SASL-IR, RFC 4959."""
+        said = base64.b64encode(first).decode() or "="
+        self._untyped._checkok("login", *self._imap._simple_command("AUTHENTICATE", name, said))
+        self._imap.state = "AUTH"
 
     def forget_capabilities(self) -> None:
         """They change by signing in."""

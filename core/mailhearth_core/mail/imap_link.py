@@ -25,6 +25,10 @@ _GOODBYE_S = 2.0
 _PREFIX = re.compile(r"^(?:command: \w+ => |\w+ failed: |\w+ command error: (BAD) )")
 
 
+def no_step() -> None:
+    """Nothing is to be done between two exchanges."""
+
+
 class ImapLink:
     """A signed-in connection on which each exchange has a total deadline and a byte budget."""
 
@@ -32,6 +36,8 @@ class ImapLink:
         self._wire = wire
         self._deadline_s = deadline_s
         self._hidden = hidden
+        self.before_step: Callable[[], None] = no_step
+        """Called before each exchange; what it raises ends the exchange before it begins."""
         self._client: Any  # a WireClient; the library has no types
 
     @classmethod
@@ -44,6 +50,7 @@ class ImapLink:
         deadline_s: float = 30.0,
         mechanisms: Sequence[str] | None = None,
         on_stage: Callable[[Stage], None] | None = None,
+        before_step: Callable[[], None] | None = None,
     ) -> Self:
         """Connects, secures and signs in.
 
@@ -51,12 +58,14 @@ class ImapLink:
             deadline_s: total seconds for each step: connecting with TLS, and each command.
             mechanisms: restricts the SASL mechanisms, in capitals; "LOGIN" is the LOGIN command.
             on_stage: told of resolve, connect, tls and login as each succeeds.
+            before_step: the session's, from its first exchange on.
         """
         report = on_stage or (lambda stage: None)
         with network_errors(Stage.CONNECT):
             deadline = Deadline(deadline_s)
             wire = Wire.open(dialer, endpoint, deadline, lambda stage: report(Stage(stage)))
         session = cls(wire, deadline_s, sasl.hidden_words(login))
+        session.before_step = before_step or no_step
         try:
             with session._step(Stage.GREETING):
                 session._client = WireClient(wire)
@@ -95,6 +104,7 @@ class ImapLink:
     @contextmanager
     def _step(self, stage: Stage, max_bytes: int = STEP_BYTES) -> Iterator[None]:
         """One exchange: a fresh deadline and budget, all failures as `MailError`."""
+        self.before_step()
         self._wire.step(Deadline(self._deadline_s), max_bytes)
         with network_errors(stage), self._converted(stage):
             yield
@@ -169,6 +179,8 @@ class ImapLink:
             with self._step(Stage.LOGIN):
                 if name == "LOGIN":
                     self._client.login_plainly(login.username, login.secret.reveal())
+                elif name == "PLAIN" and "SASL-IR" in names:  # it has no second step
+                    self._client.sasl_at_once(name, sasl.first_response(name, login))
                 else:
                     self._client.sasl_login(name, answer)
                 self._client.forget_capabilities()

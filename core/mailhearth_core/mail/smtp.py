@@ -153,12 +153,7 @@ class SmtpSession:
         """Sends the message, not the final dot: CRLF line ends, dots stuffed (RFC 5321 4.5.2)."""
         if not self._in_data or self._transmitted:
             raise InvalidValue("transmit", "out of turn", "once, after begin()")
-        lines = re.split(rb"\r\n|\r|\n", message)
-        if lines[-1] == b"":
-            lines.pop()
-        if any(len(line) > MAX_TEXT_LINE for line in lines):
-            raise InvalidValue("message", "a longer line", f"lines of {MAX_TEXT_LINE} bytes")
-        data = b"".join((b"." if ln.startswith(b".") else b"") + ln + b"\r\n" for ln in lines)
+        data = _as_data(message)
         seconds = self._deadline_s + len(data) / _TRANSMIT_BYTES_PER_S
         with network_errors(Stage.DATA):
             self._wire.step(Deadline(seconds), MAX_REPLY_BYTES)
@@ -307,6 +302,19 @@ class SmtpSession:
             texts.append(line[4:])
             if line[3:4] != "-":
                 return SmtpReply(int(line[:3]), joined.join(texts))
+
+
+def _as_data(message: bytes) -> bytes:
+    """What goes between DATA and the final dot: CRLF line ends only, dots stuffed."""
+    ends = message.count(b"\r\n")
+    if not ends == message.count(b"\r") == message.count(b"\n"):
+        message = re.sub(rb"\r\n|\r|\n", b"\r\n", message)
+    if message and not message.endswith(b"\r\n"):
+        message += b"\r\n"
+    if max(map(len, message.split(b"\r\n"))) > MAX_TEXT_LINE:
+        raise InvalidValue("message", "a longer line", f"lines of {MAX_TEXT_LINE} bytes")
+    stuffed = message.replace(b"\r\n.", b"\r\n..")
+    return b"." + stuffed if stuffed.startswith(b".") else stuffed
 
 
 def _decoded(text: str) -> bytes:

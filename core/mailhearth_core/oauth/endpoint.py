@@ -61,11 +61,46 @@ def refresh(
         MailError: try later (kind `try_later`), or this installation's client is not accepted
             (`permanent`, code `oauth_client_refused`). Neither is the mailbox's fault.
     """
+    fields = {"grant_type": "refresh_token", "refresh_token": token.reveal()}
+    return _ask(client, fields, token, dialer, deadline_s)
+
+
+def exchange_code(
+    client: OAuthClient,
+    code: Secret,
+    verifier: Secret,
+    redirect_uri: str,
+    dialer: Dialer,
+    *,
+    deadline_s: float = DEADLINE_S,
+) -> TokenAnswer:
+    """The first tokens for the code of an owner's consent (RFC 6749 section 4.1.3, RFC 7636).
+
+    Raises:
+        GrantRefused: the code is no good (any more), or no refresh token came with the answer.
+        MailError: as `refresh`.
+    """
     fields = {
-        "grant_type": "refresh_token",
-        "client_id": client.client_id,
-        "refresh_token": token.reveal(),
+        "grant_type": "authorization_code",
+        "code": code.reveal(),
+        "code_verifier": verifier.reveal(),
+        "redirect_uri": redirect_uri,
     }
+    answer = _ask(client, fields, code, dialer, deadline_s)
+    if answer.refresh_token is None:
+        owner = OWNERS[client.provider]
+        raise GrantRefused(
+            f"{owner} gave no lasting consent (no refresh token).",
+            owner=owner,
+            code="no_refresh_token",
+        )
+    return answer
+
+
+def _ask(
+    client: OAuthClient, fields: dict[str, str], token: Secret, dialer: Dialer, deadline_s: float
+) -> TokenAnswer:
+    fields["client_id"] = client.client_id
     if client.secret:
         fields["client_secret"] = client.secret.reveal()
     owner = OWNERS[client.provider]

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import http.client
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, cast
 from urllib.parse import SplitResult, urlencode, urlsplit
 
@@ -64,6 +66,34 @@ def post_form(url: str, fields: dict[str, str], dialer: Dialer, *, deadline_s: f
             `deadline_s` covers everything together.
         NoHttp: the answer cannot be understood.
     """
+    return exchange(
+        "POST",
+        url,
+        dialer,
+        headers={
+            "Accept": "application/json",
+            "Content-Type": "application/x-www-form-urlencoded",
+        },
+        body=urlencode(fields).encode(),
+        deadline_s=deadline_s,
+    )
+
+
+def fetch(url: str, dialer: Dialer, *, deadline_s: float) -> HttpAnswer:
+    """What is at a public address; raises as `post_form`."""
+    return exchange("GET", url, dialer, deadline_s=deadline_s)
+
+
+def exchange(
+    method: str,
+    url: str,
+    dialer: Dialer,
+    *,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    body: bytes = b"",
+    deadline_s: float,
+) -> HttpAnswer:
+    """One request and its answer; raises as `post_form`."""
     parts = split_endpoint(url)
     secure = parts.scheme == "https"
     endpoint = Endpoint(
@@ -71,25 +101,27 @@ def post_form(url: str, fields: dict[str, str], dialer: Dialer, *, deadline_s: f
         parts.port or (443 if secure else 80),
         TlsMode.IMPLICIT if secure else TlsMode.NONE,
     )
-    body = urlencode(fields).encode()
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     head = (
-        f"POST {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-        "User-Agent: Mailhearth\r\nAccept: application/json\r\nConnection: close\r\n"
-        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"{method} {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        "User-Agent: Mailhearth\r\nConnection: close\r\n"
     )
+    sent = dict(headers)
+    if body or method == "POST":
+        sent["Content-Length"] = str(len(body))
+    lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
     deadline = Deadline(deadline_s)
     wire = Wire.open(dialer, endpoint, deadline)
     try:
         wire.step(deadline, _MAX_BYTES)
-        wire.send(head.encode() + body)
-        return _read_answer(wire)
+        wire.send(f"{head}{lines}\r\n".encode() + body)
+        return _read_answer(wire, method)
     finally:
         wire.close()
 
 
-def _read_answer(wire: Wire) -> HttpAnswer:
-    response = http.client.HTTPResponse(cast(Any, _AsSocket(wire)), method="POST")
+def _read_answer(wire: Wire, method: str) -> HttpAnswer:
+    response = http.client.HTTPResponse(cast(Any, _AsSocket(wire)), method=method)
     try:
         response.begin()
         body = response.read(MAX_BODY + 1)

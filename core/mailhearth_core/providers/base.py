@@ -1,7 +1,7 @@
 """What the rest of the product knows of a mail provider, and the registry of them.
 
 Sessions are the same for all providers (`ImapSession`, `SmtpSession`); a provider says how to sign
-in, which folder counts as what, how deleting really deletes, and how much may be sent.
+in, which folder counts as what, and how deleting really deletes (how much may be sent: `limits`).
 """
 
 from __future__ import annotations
@@ -41,16 +41,6 @@ class Placement(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The provider's own ceilings for one mailbox; the product stays below them."""
-
-    messages_per_minute: int
-    messages_per_hour: int
-    messages_per_day: int
-    connections: int
-
-
 class Provider(Protocol):
     """One kind of mailbox. Implementations hold no connection and no state of a mailbox."""
 
@@ -75,8 +65,9 @@ class Provider(Protocol):
         *,
         deadline_s: float = 30.0,
         on_stage: OnStage | None = None,
+        before_step: Callable[[], None] | None = None,
     ) -> Reader:
-        """Signs in for reading. Raises `MailError`."""
+        """Signs in for reading; `before_step` comes before each exchange. Raises `MailError`."""
         ...
 
     def open_sender(
@@ -109,6 +100,12 @@ class Provider(Protocol):
         """Moves messages from Junk to the inbox; old uid -> new uid where known."""
         ...
 
+    def end_rescue(
+        self, reader: Reader, folder: str, uids: Sequence[int], folders: Folders
+    ) -> None:
+        """Takes out of Junk what lies in the inbox as well: a move that broke off in the middle."""
+        ...
+
     def file(
         self, reader: Reader, folder: str, uids: Sequence[int], name: str
     ) -> dict[int, int] | None:
@@ -117,10 +114,6 @@ class Provider(Protocol):
 
     def delete(self, reader: Reader, folder: str, uids: Sequence[int], folders: Folders) -> bool:
         """Deletes for good; False when the server can only mark them deleted."""
-        ...
-
-    def limits(self, config: MailboxConfig) -> Limits:
-        """What one mailbox of this provider may do."""
         ...
 
 

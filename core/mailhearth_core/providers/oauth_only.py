@@ -5,9 +5,10 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import ClassVar
 
-from mailhearth_core.mail.model import Endpoint, FailureKind, Login, MailError, Mechanism, Stage
+from mailhearth_core.mail.model import FailureKind, Login, MailError, Mechanism, Stage
 from mailhearth_core.providers.base import MailboxConfig
 from mailhearth_core.providers.imap_smtp.provider import ImapSmtpProvider
+from mailhearth_core.providers.oauth_servers import OAuthServers
 
 
 class OAuthProvider(ImapSmtpProvider):
@@ -19,10 +20,7 @@ class OAuthProvider(ImapSmtpProvider):
     """
 
     kind = ""
-    owner: ClassVar[str]
-    imap: ClassVar[Endpoint]
-    smtp: ClassVar[Endpoint]
-    more_smtp_hosts: ClassVar[frozenset[str]] = frozenset()
+    servers: ClassVar[OAuthServers]
 
     def __init__(self) -> None:
         super().__init__(allow_app_passwords=False)
@@ -38,21 +36,21 @@ class OAuthProvider(ImapSmtpProvider):
         """
         if login.mechanism is not Mechanism.OAUTH:
             raise MailError(
-                f"Passwords are not used for {self.owner}'s servers.",
+                f"Passwords are not used for {self.servers.owner}'s servers.",
                 kind=FailureKind.REAUTHENTICATE,
                 stage=Stage.LOGIN,
                 code="oauth_required",
-                hint=f'Connect the mailbox with "Sign in with {self.owner}".',
+                hint=f'Connect the mailbox with "Sign in with {self.servers.owner}".',
             )
         for endpoint, hosts in (
-            (config.imap, {self.imap.host}),
-            (config.smtp, {self.smtp.host} | self.more_smtp_hosts),
+            (config.imap, {self.servers.imap.host}),
+            (config.smtp, {self.servers.smtp.host} | self.servers.more_smtp_hosts),
         ):
             if _is_loopback(endpoint.host):
                 continue
             if endpoint.host.rstrip(".").lower() not in hosts or endpoint.ca_pem is not None:
                 raise MailError(
-                    f"{endpoint.host} is not a server of {self.owner} "
+                    f"{endpoint.host} is not a server of {self.servers.owner} "
                     "(or its certificate authority was changed); no token is sent there.",
                     kind=FailureKind.PERMANENT,
                     stage=Stage.LOGIN,

@@ -11,9 +11,8 @@ from typing import Any
 from mailhearth_core.simulator.mail import Box, Tally
 from mailhearth_core.simulator.scenario import FIRST_DAY, Scenario
 from mailhearth_core.warmup.health import wilson
-from mailhearth_core.warmup.policy import PRESETS
 
-FULL_VOLUME = PRESETS["standard"][2]
+FULL_VOLUME = 20
 """Mails a day that are full volume for every rule alike; a lower cap of the policy, if it is."""
 FULL_INBOX_PERCENT = 90
 """Full means: at full volume, with so many percent of seven days' mail in the inbox."""

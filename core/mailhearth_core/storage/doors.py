@@ -8,7 +8,7 @@ broken by hostile mail reaches is one tenant.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -34,9 +34,18 @@ class Database:
     Args:
         url: with user and password.
         max_size: connections at most; none is kept before the first use.
+        opening: called with the connection at the beginning of each transaction of `tx`.
     """
 
-    def __init__(self, url: Secret, *, max_size: int = 2, name: str = "mailhearth") -> None:
+    def __init__(
+        self,
+        url: Secret,
+        *,
+        max_size: int = 2,
+        name: str = "mailhearth",
+        opening: Callable[[Connection], None] | None = None,
+    ) -> None:
+        self._opening = opening
         self._url = url
         self._name = name
         self._max_size = max_size
@@ -77,6 +86,8 @@ class Database:
             ServiceUnavailable: the database cannot be reached or broke off.
         """
         with self.reached(), self.pool.connection() as conn:
+            if self._opening is not None:
+                self._opening(conn)
             yield conn
 
     @contextmanager
@@ -156,6 +167,16 @@ class TenantDoor:
     @contextmanager
     def tenant_tx(self, workspace_id: UUID) -> Iterator[Connection]:
         with self.database.tx() as conn:
+            conn.execute(
+                "SELECT set_config('mailhearth.workspace', %s, true)", (str(workspace_id),)
+            )
+            yield conn
+
+    @contextmanager
+    def snapshot_tx(self, workspace_id: UUID) -> Iterator[Connection]:
+        """As `tenant_tx`, but all that is read is of one moment, and nothing is written."""
+        with self.database.tx() as conn:
+            conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             conn.execute(
                 "SELECT set_config('mailhearth.workspace', %s, true)", (str(workspace_id),)
             )

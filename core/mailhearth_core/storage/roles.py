@@ -5,8 +5,8 @@ may share one Postgres cluster, where roles are global.
 
 * Processes log in as `web`, `cli`, `scheduler`, `operator`, `admin`, and, for each workspace's
   workers, as `<prefix>_w_<workspace as 32 hex digits>`, a member of `worker`.
-* `planner`, `carrier`, `steward`, `warden` cannot log in: they own the SECURITY DEFINER functions
-  of one family each.
+* `planner`, `carrier`, `steward`, `warden`, `signin` cannot log in: they own the SECURITY DEFINER
+  functions of one family each.
 * Nobody is a superuser or has BYPASSRLS; `warden` alone may create roles (the workers' logins).
 """
 
@@ -27,7 +27,7 @@ from mailhearth_core.errors import InvalidValue, MailhearthError
 from mailhearth_core.secrets import Secret
 
 LOGIN_ROLES = ("web", "cli", "scheduler", "operator", "admin")
-FAMILIES = ("planner", "carrier", "steward", "warden")
+FAMILIES = ("planner", "carrier", "steward", "warden", "signin")
 GROUP_ROLES = ("worker", *FAMILIES)
 PREFIX = re.compile(r"[a-z][a-z0-9]{0,14}")
 LOCK = 0x726F6C65

@@ -49,7 +49,7 @@ def start(
             settings = {
                 key: row[key]
                 for key in ("imap_host", "imap_port", "imap_tls", "smtp_host", "smtp_port",
-                            "smtp_tls", "ca_pem", "username", "provider", "auth")
+                            "smtp_tls", "ca_pem", "username", "provider", "auth", "address")
             }  # fmt: skip
         else:
             check_servers(conn, spec)
@@ -57,7 +57,7 @@ def start(
             settings = {
                 "imap_host": spec.imap.host, "imap_port": spec.imap.port, "imap_tls": spec.imap.tls,
                 "smtp_host": spec.smtp.host, "smtp_port": spec.smtp.port, "smtp_tls": spec.smtp.tls,
-                "ca_pem": spec.ca_pem, "username": spec.username,
+                "ca_pem": spec.ca_pem, "username": spec.username, "address": spec.address,
             }  # fmt: skip
         machine = datetime.now(UTC)
         conn.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -48,6 +49,39 @@ def destinations(row: Mapping[str, Any]) -> dict[str, Destination]:
     }
 
 
+@dataclass(frozen=True)
+class Sealer:
+    """Seals to a workspace's active key as it was when this was made."""
+
+    workspace_id: UUID
+    version: int
+    public_key: bytes
+
+    @classmethod
+    def of(cls, conn: Connection, workspace_id: UUID) -> Sealer:
+        """Raises NotYet when the workspace has no active key so far."""
+        key = conn.execute(
+            "SELECT version, public_key FROM key_versions WHERE state = 'active'"
+        ).fetchone()
+        if key is None:
+            raise NotYet(
+                "The workspace has no active key yet.",
+                hint="Keys are made when `mailhearth up` (or the operator) runs; try again then.",
+            )
+        return cls(workspace_id, key["version"], key["public_key"])
+
+    def seal(self, mailbox_id: UUID, spec: MailboxSpec) -> dict[str, bytes]:
+        """The sealed bytes of each field of a mailbox."""
+        return {
+            field: seal(
+                self.public_key,
+                Binding(self.workspace_id, mailbox_id, field, self.version, where),
+                secret,
+            )
+            for field, (where, secret) in _secrets(spec).items()
+        }
+
+
 def seal_credentials(
     conn: Connection, workspace_id: UUID, mailbox_id: UUID, spec: MailboxSpec
 ) -> tuple[int, dict[str, bytes]]:
@@ -60,19 +94,8 @@ def seal_credentials(
     Raises:
         NotYet: the workspace has no active key so far.
     """
-    key = conn.execute(
-        "SELECT version, public_key FROM key_versions WHERE state = 'active'"
-    ).fetchone()
-    if key is None:
-        raise NotYet(
-            "The workspace has no active key yet.",
-            hint="Keys are made when `mailhearth up` (or the operator) runs; try again then.",
-        )
-    sealed = {}
-    for field, (where, secret) in _secrets(spec).items():
-        binding = Binding(workspace_id, mailbox_id, field, key["version"], where)
-        sealed[field] = seal(key["public_key"], binding, secret)
-    return key["version"], sealed
+    sealer = Sealer.of(conn, workspace_id)
+    return sealer.version, sealer.seal(mailbox_id, spec)
 
 
 def _secrets(spec: MailboxSpec) -> dict[str, tuple[Destination, Secret]]:
@@ -90,7 +113,19 @@ def store_credentials(
     conn: Connection, workspace_id: UUID, mailbox_id: UUID, spec: MailboxSpec
 ) -> None:
     """Seals and stores; what was stored before is gone, and so is a worker's claim on it."""
-    version, sealed = seal_credentials(conn, workspace_id, mailbox_id, spec)
+    keep_sealed(
+        conn, workspace_id, mailbox_id, *seal_credentials(conn, workspace_id, mailbox_id, spec)
+    )
+
+
+def keep_sealed(
+    conn: Connection,
+    workspace_id: UUID,
+    mailbox_id: UUID,
+    version: int,
+    sealed: Mapping[str, bytes],
+) -> None:
+    """Stores what is sealed for the mailbox already, as `store_credentials`."""
     conn.execute(
         "DELETE FROM sealed_credentials WHERE mailbox_id = %s AND field <> ALL (%s)",
         (mailbox_id, list(sealed)),

@@ -8,6 +8,7 @@ import ssl
 import zoneinfo
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,10 @@ def ca_digest(ca_pem: str | None) -> bytes | None:
 
 
 def parse_spec(
-    values: Mapping[str, str | None], password: Secret, *, allow_app_passwords: bool = False
+    values: Mapping[str, str | None],
+    password: Secret | None,
+    *,
+    allow_app_passwords: bool = False,
 ) -> MailboxSpec:
     """Checks all values; every mistake is told at once.
 
@@ -88,6 +92,7 @@ def parse_spec(
         values: address, imap and smtp (HOST:PORT), tls (of both servers) or imap_tls and smtp_tls,
             ca (a file) or ca_pem (its text), username, name, timezone, consent (none, workspace or
             network).
+        password: None where one is kept already; the mailbox's is empty then.
         allow_app_passwords: take a password for Google's and Microsoft's servers.
     Raises:
         InvalidMailbox: with one `InvalidValue` for each mistake.
@@ -103,19 +108,19 @@ def parse_spec(
             return None
 
     tls = values.get("tls") or None
-    address = check(_address, values.get("address") or "")
+    address = check(check_address, values.get("address") or "")
     imap = check(_server, "imap", values.get("imap") or "", tls or values.get("imap_tls"))
     smtp = check(_server, "smtp", values.get("smtp") or "", tls or values.get("smtp_tls"))
     ca_pem = check(_ca, values["ca"]) if values.get("ca") else values.get("ca_pem") or None
-    timezone = check(_timezone, values.get("timezone") or "UTC")
+    timezone = check(check_timezone, values.get("timezone") or "UTC")
     consent = check(_consent, values.get("consent") or "none")
-    name = check(_one_line, "name", (values.get("name") or "").strip())
+    name = check(check_name, values.get("name") or "")
     username = check(_one_line, "username", values.get("username") or values.get("address") or "")
     for field, server in (("imap", imap), ("smtp", smtp)):
         owner = oauth_owner(server.host) if isinstance(server, Server) else None
         if owner and not allow_app_passwords:
             mistakes.append(InvalidValue(field, values.get(field), f"{NO_PASSWORDS}{owner}'s"))
-    if not password:
+    if password is not None and not password:
         mistakes.append(InvalidValue("password", "", "a password that is not empty"))
     if mistakes:
         raise InvalidMailbox(mistakes)
@@ -128,7 +133,7 @@ def parse_spec(
         imap=imap,
         smtp=smtp,
         username=str(username),
-        password=password,
+        password=password or Secret(""),
         ca_pem=ca_pem,
         display_name=str(name),
         timezone=str(timezone),
@@ -227,7 +232,11 @@ def _csv_row(
             code="csv_row",
         )
         return CsvRow(number, address, workspace, pool, None, error)
-    password = Secret(row.pop("password"))
+    try:
+        password = Secret(row.pop("password"))
+    except ValueError:
+        wrong = InvalidMailbox([InvalidValue("password", "", "text that UTF-8 can encode")])
+        return CsvRow(number, address, workspace, pool, None, wrong)
     said = (row.get("consent") or "").strip().lower()
     row["consent"] = (
         "workspace" if said in YES else "none" if said in {"no", "false", "0"} else said
@@ -240,7 +249,8 @@ def _csv_row(
         return CsvRow(number, address, workspace, pool, None, mistakes)
 
 
-def _address(text: str) -> str:
+def check_address(text: str) -> str:
+    """An address in lower case; raises InvalidValue."""
     try:
         found = validate_email(text.strip(), check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
@@ -274,10 +284,22 @@ def _ca(path: str) -> str:
     return text
 
 
-def _timezone(name: str) -> str:
-    if name not in zoneinfo.available_timezones():
+@cache
+def timezones() -> frozenset[str]:
+    """The IANA zones there are; looking for them walks a folder, so it is done once."""
+    return frozenset(zoneinfo.available_timezones())
+
+
+def check_timezone(name: str) -> str:
+    """An IANA zone's name; raises InvalidValue."""
+    if name not in timezones():
         raise InvalidValue("timezone", name, "an IANA zone name such as Europe/Berlin")
     return name
+
+
+def check_name(text: str) -> str:
+    """A person's name as mails show it; raises InvalidValue."""
+    return _one_line("name", text.strip())
 
 
 def _consent(scope: str) -> str:

@@ -16,10 +16,13 @@ from mailhearth_core.providers import provider_name_for
 from mailhearth_core.storage.clock import business_now
 from mailhearth_core.storage.doors import Connection, Database, TenantDoor
 from mailhearth_core.storage.installation import is_loopback, read_installation
-from mailhearth_core.verbs.credentials import store_credentials
-from mailhearth_core.verbs.mailbox_spec import MailboxSpec
+from mailhearth_core.storage.named import named
+from mailhearth_core.verbs.credentials import keep_sealed, seal_credentials
+from mailhearth_core.verbs.mailbox_spec import MailboxSpec, check_name, check_timezone
 from mailhearth_core.verbs.wishes import Actor, audit
-from mailhearth_core.warmup.window import local_midnight
+from mailhearth_core.warmup.window import local_midnight, next_midnight
+
+SQL = named("mailboxes")
 
 
 def check_servers(conn: Connection, spec: MailboxSpec) -> None:
@@ -29,7 +32,11 @@ def check_servers(conn: Connection, spec: MailboxSpec) -> None:
         Conflict: a server beyond this machine in a sandbox.
         InvalidValue: a connection without TLS to another machine.
     """
-    sandbox = read_installation(conn).sandbox
+    check_places(spec, sandbox=read_installation(conn).sandbox)
+
+
+def check_places(spec: MailboxSpec, *, sandbox: bool) -> None:
+    """As `check_servers`, where it is known whether this is a sandbox."""
     for field, server in (("imap", spec.imap), ("smtp", spec.smtp)):
         if is_loopback(server.host):
             continue
@@ -58,32 +65,53 @@ def add(
     mailbox_id = uuid7()
     try:
         with door.tenant_tx(workspace_id) as conn:
-            check_servers(conn, spec)
-            _check_workspace(conn)
-            if conn.execute(
-                "SELECT 1 FROM mailboxes WHERE address = %s AND state <> 'removed'", (spec.address,)
-            ).fetchone():
-                raise _taken(spec.address)
-            now = business_now(conn)
-            _insert(conn, workspace_id, pool_id, mailbox_id, spec, now)
-            store_credentials(conn, workspace_id, mailbox_id, spec)
-            _set_consent(conn, workspace_id, mailbox_id, spec.consent, actor, now)
-            _ask_sign_in(conn, workspace_id, mailbox_id, now)
-            audit(conn, workspace_id, "mailbox.added", actor, spec.address, imap=spec.imap.host)
+            keys = seal_credentials(conn, workspace_id, mailbox_id, spec)
+            add_sealed(conn, workspace_id, pool_id, mailbox_id, spec, *keys, actor)
     except psycopg.errors.UniqueViolation:  # somebody added it in the same moment
-        raise _taken(spec.address) from None
+        raise taken(spec.address) from None
     return mailbox_id
 
 
-def _taken(address: str) -> Conflict:
-    return Conflict(
+def add_sealed(
+    conn: Connection,
+    workspace_id: UUID,
+    pool_id: UUID,
+    mailbox_id: UUID,
+    spec: MailboxSpec,
+    version: int,
+    sealed: Mapping[str, bytes],
+    actor: Actor,
+) -> None:
+    """Adds a mailbox whose credential is sealed for its id already; raises as `add`."""
+    check_servers(conn, spec)
+    check_workspace(conn)
+    if conn.execute(
+        "SELECT 1 FROM mailboxes WHERE address = %s AND state <> 'removed'", (spec.address,)
+    ).fetchone():
+        raise taken(spec.address)
+    now = business_now(conn)
+    _insert(conn, workspace_id, pool_id, mailbox_id, spec, now)
+    keep_sealed(conn, workspace_id, mailbox_id, version, sealed)
+    _set_consent(conn, workspace_id, mailbox_id, spec.consent, actor, now)
+    _ask_sign_in(conn, workspace_id, mailbox_id, now)
+    audit(conn, workspace_id, "mailbox.added", actor, spec.address, imap=spec.imap.host)
+
+
+class AddressTaken(Conflict):
+    """The workspace has a mailbox of that address."""
+
+
+def taken(address: str) -> AddressTaken:
+    """The address is there already."""
+    return AddressTaken(
         f"{address} is in this workspace already.",
         hint="`mailbox show` tells its state; `mailbox test --password-stdin --save` gives it a "
         "new password; `mailbox remove` takes it out.",
     )
 
 
-def _check_workspace(conn: Connection) -> None:
+def check_workspace(conn: Connection) -> None:
+    """Refuses a workspace that is being deleted."""
     row = conn.execute("SELECT state FROM workspaces").fetchone()
     if row is None or row["state"] == "deleting":
         raise Conflict(
@@ -140,28 +168,43 @@ def reconnect(
     door: TenantDoor, workspace_id: UUID, row: Mapping[str, Any], spec: MailboxSpec, actor: Actor
 ) -> None:
     """Gives a mailbox a new credential (and servers); its strikes are forgotten."""
-    mailbox_id: UUID = row["id"]
     with door.tenant_tx(workspace_id) as conn:
-        check_servers(conn, spec)
-        now = business_now(conn)
-        conn.execute(
-            "UPDATE mailboxes SET imap_host=%s, imap_port=%s, imap_tls=%s, smtp_host=%s, "
-            "smtp_port=%s, smtp_tls=%s, ca_pem=%s, username=%s, provider=%s, peer_provider=%s, "
-            "auth=%s, oauth_token_endpoint=%s, oauth_client_id=%s, auth_failures=0, last_error='', "
-            "state = CASE WHEN state = 'needs_reauth' THEN 'active' ELSE state END, "
-            "state_reason='', state_since=%s WHERE id=%s",
-            (
-                spec.imap.host, spec.imap.port, spec.imap.tls,
-                spec.smtp.host, spec.smtp.port, spec.smtp.tls,
-                spec.ca_pem, spec.username, *_providers(spec), *_grant_columns(spec), now,
-                mailbox_id,
-            ),
-        )  # fmt: skip
-        store_credentials(conn, workspace_id, mailbox_id, spec)
-        if spec.consent != "none":
-            _set_consent(conn, workspace_id, mailbox_id, spec.consent, actor, now)
-        _ask_sign_in(conn, workspace_id, mailbox_id, now)
-        audit(conn, workspace_id, "mailbox.reconnected", actor, spec.address)
+        keys = seal_credentials(conn, workspace_id, row["id"], spec)
+        reconnect_sealed(conn, workspace_id, row["id"], spec, *keys, actor)
+
+
+def reconnect_sealed(
+    conn: Connection,
+    workspace_id: UUID,
+    mailbox_id: UUID,
+    spec: MailboxSpec,
+    version: int,
+    sealed: Mapping[str, bytes],
+    actor: Actor,
+) -> None:
+    """As `reconnect`, by a credential that is sealed for the mailbox already."""
+    check_servers(conn, spec)
+    now = business_now(conn)
+    conn.execute(
+        "UPDATE mailboxes SET imap_host=%s, imap_port=%s, imap_tls=%s, smtp_host=%s, "
+        "smtp_port=%s, smtp_tls=%s, ca_pem=%s, username=%s, provider=%s, peer_provider=%s, "
+        "auth=%s, oauth_token_endpoint=%s, oauth_client_id=%s, auth_failures=0, last_error='', "
+        "state = CASE WHEN state = 'needs_reauth' THEN 'active' ELSE state END, "
+        "state_reason = CASE WHEN state = 'needs_reauth' THEN '' ELSE state_reason END, "
+        "state_since = CASE WHEN state = 'needs_reauth' THEN %s ELSE state_since END "
+        "WHERE id=%s",
+        (
+            spec.imap.host, spec.imap.port, spec.imap.tls,
+            spec.smtp.host, spec.smtp.port, spec.smtp.tls,
+            spec.ca_pem, spec.username, *_providers(spec), *_grant_columns(spec), now,
+            mailbox_id,
+        ),
+    )  # fmt: skip
+    keep_sealed(conn, workspace_id, mailbox_id, version, sealed)
+    if spec.consent != "none":
+        _set_consent(conn, workspace_id, mailbox_id, spec.consent, actor, now)
+    _ask_sign_in(conn, workspace_id, mailbox_id, now)
+    audit(conn, workspace_id, "mailbox.reconnected", actor, spec.address, imap=spec.imap.host)
 
 
 def listing(door: TenantDoor, workspace_id: UUID) -> list[dict[str, Any]]:
@@ -240,6 +283,49 @@ def remove(door: TenantDoor, workspace_id: UUID, row: Mapping[str, Any], actor: 
         )
         _set_consent(conn, workspace_id, row["id"], "none", actor, now)
         audit(conn, workspace_id, "mailbox.removed", actor, row["address"])
+
+
+def describe(
+    door: TenantDoor,
+    workspace_id: UUID,
+    row: Mapping[str, Any],
+    *,
+    display_name: str,
+    timezone: str,
+    actor: Actor,
+) -> None:
+    """Changes a mailbox's name and zone; the day that runs ends as it was planned.
+
+    Raises:
+        InvalidValue: one of the two is not allowed; nothing was changed.
+    """
+    name, zone = check_name(display_name), check_timezone(timezone)
+    with door.tenant_tx(workspace_id) as conn:
+        now = business_now(conn)
+        # A zone further east may have today's date already over, one further west not begun: the
+        # next day that is sized is the next that begins there.
+        begins = local_midnight if row["connected_at"] is None else next_midnight
+        next_size_at = begins(now, zone) if zone != row["timezone"] else row["next_size_at"]
+        SQL.describe(
+            conn, id=row["id"], display_name=name, timezone=zone, next_size_at=next_size_at
+        )
+        audit(conn, workspace_id, "mailbox.described", actor, row["address"], timezone=zone)
+
+
+def move(
+    door: TenantDoor, workspace_id: UUID, row: Mapping[str, Any], pool_id: UUID, actor: Actor
+) -> None:
+    """Puts a mailbox into another pool of its workspace: its policy and peers are that pool's.
+
+    Raises:
+        NotFound: there is no such pool.
+    """
+    with door.tenant_tx(workspace_id) as conn:
+        names = {found["id"]: found["name"] for found in SQL.pool_names(conn)}
+        if pool_id not in names:
+            raise NotFound("There is no such pool in this workspace.")
+        SQL.move(conn, id=row["id"], pool_id=pool_id)
+        audit(conn, workspace_id, "mailbox.moved", actor, row["address"], pool=names[pool_id])
 
 
 def consent(

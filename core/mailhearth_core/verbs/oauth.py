@@ -14,14 +14,10 @@ from mailhearth_core.errors import InvalidValue
 from mailhearth_core.mail.model import Endpoint, TlsMode
 from mailhearth_core.oauth.http import split_endpoint
 from mailhearth_core.oauth.model import OWNERS, OAuthGrant
-from mailhearth_core.providers.gmail.provider import GmailProvider
-from mailhearth_core.providers.oauth_only import OAuthProvider
-from mailhearth_core.providers.outlook.provider import OutlookProvider
+from mailhearth_core.providers.oauth_servers import SERVERS, OAuthServers
 from mailhearth_core.secrets import Secret
 from mailhearth_core.settings import is_loopback
 from mailhearth_core.verbs.mailbox_spec import InvalidMailbox, MailboxSpec, Server, parse_spec
-
-_PROVIDERS: dict[str, type[OAuthProvider]] = {"gmail": GmailProvider, "outlook": OutlookProvider}
 
 
 def parse_grant(
@@ -42,9 +38,9 @@ def parse_grant(
     Raises:
         InvalidMailbox: with one `InvalidValue` for each mistake.
     """
-    if provider not in _PROVIDERS:
-        raise InvalidMailbox([InvalidValue("provider", provider, ", ".join(_PROVIDERS))])
-    kind = _PROVIDERS[provider]
+    if provider not in SERVERS:
+        raise InvalidMailbox([InvalidValue("provider", provider, ", ".join(SERVERS))])
+    kind = SERVERS[provider]
     mistakes: list[InvalidValue] = []
     if not client_id.strip() or not client_id.isprintable():
         name = OWNERS[provider].upper()
@@ -75,7 +71,7 @@ def parse_grant(
     return replace(spec, password=Secret(""), grant=grant)
 
 
-def _wrong_servers(kind: type[OAuthProvider], spec: MailboxSpec) -> list[InvalidValue]:
+def _wrong_servers(kind: OAuthServers, spec: MailboxSpec) -> list[InvalidValue]:
     mistakes = []
     known = {
         "imap": ({kind.imap.host}, spec.imap, kind.imap),

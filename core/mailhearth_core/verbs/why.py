@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -42,26 +43,74 @@ def explain(database: Database, workspace_id: UUID, row: Mapping[str, Any]) -> d
         soon = now + timedelta(hours=2)
         recent = list(sql.recent_sends(conn, mailbox_id=row["id"], until=soon, limit=RECENT))
         domains = blockers.blocked_domains(conn, workspace_id, now)
-    seen = status.placements(placed or {}, policy.signal_floor)
-    found = _of_workspace(workspace) + blockers.of_mailbox(row, domains, policy)
-    found += _of_day(row, policy, now, size, counts)
-    if short is not None:
-        found.append(
-            Blocker("pool_too_small", short.text, "add mailboxes, or lower the cap of the pool")
+    return tell(
+        Known(
+            row=row,
+            policy=policy,
+            pool=pool["name"],
+            workspace=workspace,
+            now=now,
+            size=size,
+            controller=controller,
+            counts=counts,
+            placed=placed or {},
+            domains=domains,
+            short=short,
+            recent=recent,
         )
+    )
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is stored of a mailbox and its day, however it was fetched.
+
+    Attributes:
+        row: of `mailboxes.listing`, or as much of it as `blockers.of_mailbox` reads.
+        workspace: its name, state and state_reason.
+        size, controller: of the mailbox's local date; None when it was not sized yet.
+        counts: of `reports.mailbox_day`.
+        placed: sums of `status.DAYS` days, of `reports.mailbox_placed`.
+        domains: of `blockers.blocked_domains`.
+        short: what the pool lacks, if it is known to be too small.
+    """
+
+    row: Mapping[str, Any]
+    policy: Policy
+    pool: str
+    workspace: Mapping[str, Any]
+    now: datetime
+    size: Mapping[str, Any] | None
+    controller: Mapping[str, Any] | None
+    counts: Mapping[str, Any]
+    placed: Mapping[str, Any]
+    domains: Mapping[str, str]
+    short: capacity.Shortage | None
+    recent: list[Any]
+
+
+def tell(known: Known) -> dict[str, Any]:
+    """The sentences made of it; pure. The keys are those of `explain`."""
+    row, policy, size = known.row, known.policy, known.size
+    seen = status.placements(dict(known.placed), policy.signal_floor)
+    found = _of_workspace(known.workspace) + blockers.of_mailbox(row, known.domains, policy)
+    found += _of_day(row, policy, known.now, size, known.counts)
+    if known.short is not None:
+        hint = "add mailboxes, or lower the cap of the pool"
+        found.append(Blocker("pool_too_small", known.short.text, hint))
     return {
         "address": row["address"],
-        "workspace": workspace["name"],
-        "pool": pool["name"],
+        "workspace": known.workspace["name"],
+        "pool": known.pool,
         "state": row["state"],
         "consent": row["consent"],
-        "business_time": now,
+        "business_time": known.now,
         "timezone": row["timezone"],
-        "day": today,
+        "day": local_date(known.now, row["timezone"]),
         "volume": size["volume"] if size else None,
         "steps": size["reasons"] if size else [],
         "sized_at": size["sized_at"] if size else None,
-        "controller": controller,
+        "controller": known.controller,
         "phase": {
             "name": row["phase"],
             "since": row["phase_since"],
@@ -69,11 +118,11 @@ def explain(database: Database, workspace_id: UUID, row: Mapping[str, Any]) -> d
             "cause": row["phase_cause"],
         },
         "is_sensor": row["is_sensor"],
-        "counts": counts,
+        "counts": known.counts,
         "not_sending": [blocker.to_json() for blocker in found],
         "placements": seen,
-        "health": _health(row, seen, placed or {}, row["domain"] in domains, policy),
-        "recent": recent,
+        "health": _health(row, seen, known.placed, row["domain"] in known.domains, policy),
+        "recent": known.recent,
     }
 
 

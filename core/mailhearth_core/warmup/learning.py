@@ -1,14 +1,17 @@
-"""What the placements of a week say about a sender: nothing yet, clean, or how bad.
+"""What the placements of a week say about a sender: nothing yet, clean, or surely how bad.
 
-Rates decide, and only from `signal_floor` observations on; the 95 % interval (Wilson's) is stated
-beside each. To decide on a bound of the interval instead would be wrong in both directions: on the
-upper one every mailbox of twenty messages looks bad (0 of 20 may still be 16 %), on the lower one a
-mailbox with a fifth of its mail in junk is let run for weeks, and its name is what that costs. The
-floor keeps chance out, the interval tells a person how much of it may be left. Below the floor a
-rate is no finding; there the lower bound alone speaks: what is bad at its best is bad.
+Evidence decides, not chance. From `signal_floor` observations on a rate is judged by the bounds of
+its 95 % interval (Wilson's): a limit is passed when even the lower bound reaches it, so that two
+junk placements of twenty, or one bounce, stop nobody. A rate that may be bad or may be chance lets
+a mailbox rise by its step; one whose upper bound is low too lets it rise by more. What surely is at
+the watch limit holds it, and only what surely is at the next one lowers it. Below the floor only
+what is bad at its best is heeded: then a young mailbox does not rise.
 
 Mail that was accepted and never found (`missing`) lowers nothing, for it may have been sorted away;
-but a week with much of it is not clean, and nothing rises on it.
+but with much of it nothing rises.
+
+Rule 1, by which the first controller rows were decided, judged by the rate itself. It is kept for
+these to be replayed.
 """
 
 from __future__ import annotations
@@ -21,12 +24,15 @@ from typing import Any
 from mailhearth_core.warmup.health import wilson
 from mailhearth_core.warmup.policy import Policy
 
+RULE = 2
+"""The rule that decides now. A row says by which one it was decided."""
+
 
 class Grade(IntEnum):
     """How bad a finding is, and what is due on it."""
 
     CLEAN = 0
-    WATCH = 1
+    LOWERED = 1
     QUARANTINE = 2
     BLOCK = 3
 
@@ -75,9 +81,11 @@ class Finding:
     """What placements say.
 
     Attributes:
-        enough: there are as many placements as the policy's floor asks for.
-        grade: what is due on it; CLEAN while there is not enough data to say otherwise.
-        clean: enough data, and none of it speaks against sending more.
+        enough: so many placements that a rate is worth something.
+        grade: how bad it surely is; CLEAN as well when there is not enough data to say otherwise.
+        clean: enough data, and the rate itself is below every limit: what ends a probation.
+        rises: enough data, and nothing in it surely speaks against sending more.
+        proven: besides, even the upper bound is below twice the limit at which it is watched.
         suspect: not enough data, but even its best reading is bad.
         text: the rates with their samples and intervals.
     """
@@ -85,35 +93,57 @@ class Finding:
     enough: bool
     grade: Grade
     clean: bool
+    rises: bool
+    proven: bool
     suspect: bool
     text: str
 
 
-def judge(placements: Placements | None, policy: Policy) -> Finding:
+def judge(placements: Placements | None, policy: Policy, rule: int = RULE) -> Finding:
     """The finding on a week's placements under a policy."""
     seen = placements or NOTHING
     left = max(seen.sent, seen.bounced)
     enough = seen.placed >= policy.signal_floor
-    grade, text = Grade.CLEAN, rate_text("in junk", seen.junk, seen.placed)
+    passes = _at if rule == 1 else _surely
+    watch = policy.watch_junk_percent
+    lowered = watch if rule == 1 else max(watch, policy.lower_junk_percent)
+    grade = Grade.CLEAN
     if enough:
-        grade = _junk_grade(seen, policy)
+        limits = (lowered, policy.quarantine_junk_percent, policy.block_junk_percent)
+        reached = [n for n, limit in enumerate(limits) if passes(seen.junk, seen.placed, limit)]
+        grade = Grade(1 + reached[-1]) if reached else grade
     if left >= policy.signal_floor:
-        grade = max(grade, _bounce_grade(seen.bounced, left, policy))
+        if passes(seen.bounced, left, policy.block_bounce_percent):
+            grade = Grade.BLOCK
+        elif passes(seen.bounced, left, policy.quarantine_bounce_percent):
+            grade = max(grade, Grade.QUARANTINE)
+    unseen = seen.junk + seen.missing
+    fine = enough and grade is Grade.CLEAN
+    clean = fine and not _at(unseen, seen.placed, watch)
+    low, high = (100 * bound for bound in wilson(unseen, seen.placed))
+    suspect = not enough and (
+        low >= watch or 100 * wilson(seen.bounced, left)[0] >= policy.quarantine_bounce_percent
+    )
+    return Finding(
+        enough=enough,
+        grade=grade,
+        clean=clean,
+        rises=clean if rule == 1 else fine and low < watch,
+        proven=rule > 1 and clean and high < 2 * watch,
+        suspect=suspect,
+        text=_text(seen, left, policy),
+    )
+
+
+def _text(seen: Placements, left: int, policy: Policy) -> str:
+    text = rate_text("in junk", seen.junk, seen.placed)
     if seen.bounced:
         text += "; " + rate_text("came back", seen.bounced, left)
     if seen.missing:
         text += "; " + rate_text("not found", seen.missing, seen.placed)
-    if not enough:
+    if seen.placed < policy.signal_floor:
         text += f"; {policy.signal_floor} placements are needed"
-    unseen = seen.junk + seen.missing
-    clean = (
-        enough and grade is Grade.CLEAN and not _at(unseen, seen.placed, policy.watch_junk_percent)
-    )
-    suspect = not enough and (
-        100 * wilson(unseen, seen.placed)[0] >= policy.watch_junk_percent
-        or 100 * wilson(seen.bounced, left)[0] >= policy.quarantine_bounce_percent
-    )
-    return Finding(enough, grade, clean, suspect, text)
+    return text
 
 
 def rate_text(what: str, part: int, whole: int) -> str:
@@ -124,25 +154,11 @@ def rate_text(what: str, part: int, whole: int) -> str:
     return f"{part} of {whole} {what}: {100 * part / whole:.1f} % ({low:.1f} to {high:.1f} %)"
 
 
-def _junk_grade(seen: Placements, policy: Policy) -> Grade:
-    for grade, percent in (
-        (Grade.BLOCK, policy.block_junk_percent),
-        (Grade.QUARANTINE, policy.quarantine_junk_percent),
-        (Grade.WATCH, policy.watch_junk_percent),
-    ):
-        if _at(seen.junk, seen.placed, percent):
-            return grade
-    return Grade.CLEAN
-
-
-def _bounce_grade(bounced: int, left: int, policy: Policy) -> Grade:
-    if _at(bounced, left, policy.block_bounce_percent):
-        return Grade.BLOCK
-    if _at(bounced, left, policy.quarantine_bounce_percent):
-        return Grade.QUARANTINE
-    return Grade.CLEAN
+def _surely(part: int, whole: int, percent: int) -> bool:
+    """Whether even the lower bound of a share has reached so many percent."""
+    return 100 * wilson(part, whole)[0] >= percent
 
 
 def _at(part: int, whole: int, percent: int) -> bool:
-    """Whether a share has reached so many percent, in whole numbers: no rounding decides."""
+    """Whether a share itself has reached so many percent."""
     return 100 * part >= percent * whole

@@ -155,9 +155,5 @@ class Audiences:
             yield 2, None, self._network
 
     def positions(self, sender: Peer) -> list[int]:
-        """Whom the sender may write to, in order."""
-        found: set[int] = set()
-        for _, _, circle in self.circles(sender):
-            found.update(circle)
-        # Itself, and its own address connected twice.
-        return sorted(found.difference(self._by_address.get(sender.address.lower(), ())))
+        """Who accepts in its circles, in order: whom it may write to, and its own address."""
+        return sorted({index for _, _, circle in self.circles(sender) for index in circle})

@@ -35,8 +35,8 @@ Mode = Literal["standard", "aggressive", "conservative", "custom"]
 
 RAMP = ("start_volume", "step", "cap")
 PRESETS: Mapping[str, tuple[int, int, int]] = {
-    "standard": (5, 1, 20),
-    "aggressive": (7, 2, 28),
+    "standard": (10, 3, 40),
+    "aggressive": (10, 5, 50),
     "conservative": (3, 1, 15),
 }
 """start_volume, step and cap of each mode but `custom`."""
@@ -83,13 +83,21 @@ class Policy(BaseModel):
 
     mode: Mode = chosen("standard", "a preset of start_volume, step and cap; custom: other values")
     start_volume: Whole = bounded(
-        5, 1, 10, "mails a day", "first sending day; a sudden start looks bought"
+        10, 1, 10, "mails a day", "first sending day; a sudden start looks bought"
     )
     step: Whole = bounded(
-        1, 0, 5, "mails a day", "added on each sending day; slow growth is what providers trust"
+        3,
+        0,
+        5,
+        "mails a day",
+        "added on each sending day unless placements surely speak against it; up to twice that "
+        "(and a fifth of the volume) on proven ones",
     )
     cap: Whole = bounded(
-        20, 1, 50, "mails a day", "where the ramp ends; 50 is as much as a person writes"
+        40, 1, 50, "mails a day", "where the ramp ends; 50 is as much as a person writes"
+    )
+    unproven_cap: Whole = bounded(
+        20, 1, 50, "mails a day", "where a young mailbox stops while it has few placements"
     )
     campaign_cap: Whole = bounded(5, 0, 50, "mails a day", "warmup beside a running campaign")
     reply_rate_percent: Whole = bounded(
@@ -135,26 +143,38 @@ class Policy(BaseModel):
         f"until warmup mail is expunged; below {MIN_RETENTION_HOURS} only in a sandbox",
     )
     signal_floor: Whole = bounded(
-        20, 10, 200, "placements in 7 days", "with fewer, no rate is judged"
+        20,
+        10,
+        200,
+        "placements in 7 days",
+        "with fewer, no rate is judged; from then on its interval",
     )
     watch_junk_percent: Whole = bounded(
-        10, 1, 50, "percent", "junk rate at which the volume is lowered"
+        10, 1, 50, "percent", "junk rate that surely is too high to send more"
+    )
+    lower_junk_percent: Whole = bounded(
+        20,
+        1,
+        80,
+        "percent",
+        "junk rate that surely is too high to send as much; watch_junk_percent, "
+        "where that is higher",
     )
     watch_factor_percent: Whole = bounded(
-        70, 10, 95, "percent", "of the volume, kept while watched"
+        70, 10, 95, "percent", "of the volume, kept when it is lowered"
     )
     quarantine_junk_percent: Whole = bounded(
-        20, 2, 80, "percent", "junk rate at which sending rests"
+        40, 2, 80, "percent", "junk rate that surely is so high that sending rests"
     )
     quarantine_bounce_percent: Whole = bounded(
-        5, 1, 50, "percent", "bounce rate at which sending rests"
+        5, 1, 50, "percent", "bounce rate that surely is so high that sending rests"
     )
     quarantine_days: Whole = bounded(7, 1, 60, "days", "how long sending rests in quarantine")
     block_junk_percent: Whole = bounded(
-        40, 5, 100, "percent", "junk rate at which a mailbox is blocked"
+        60, 5, 100, "percent", "junk rate that surely is so high that a mailbox is blocked"
     )
     block_bounce_percent: Whole = bounded(
-        10, 2, 100, "percent", "bounce rate at which a mailbox is blocked"
+        10, 2, 100, "percent", "bounce rate that surely is so high that a mailbox is blocked"
     )
     block_days: Whole = bounded(30, 1, 365, "days", "how long a block lasts before a review")
     reauth_after_failures: Whole = bounded(

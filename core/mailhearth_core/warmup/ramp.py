@@ -1,15 +1,18 @@
 """The controller: one row per mailbox and local date, a pure function of the row before it.
 
-Up by `step` on each sending day while placements are clean, down by `watch_factor_percent` on bad
-ones, and no further on the same evidence: after that the volume is held until the week looked at
-lies wholly after the decrease, or what it shows has become graver. Still worse placements stop
-sending: quarantine for some days, a block until some days are over and somebody has looked at it.
-After both comes probation: it begins as low as a new mailbox and ends with clean placements,
-however long that takes.
+Up by `step` on each sending day while nothing surely speaks against it, by up to twice that (but no
+more than a fifth of the volume, which receivers would call a surge) on proven placements and on
+the way back to a volume that it had. Held on bad ones, then down by `watch_factor_percent`, and no
+further on the same evidence: after that the volume is held until the week looked at lies wholly
+after the decrease, or what it shows has become graver. Holding is preferred to lowering, and that
+to stopping: who sends nothing is not rescued and earns nothing back. Only very bad placements, and
+bounces, stop it: quarantine for some days, a block until some days are over and somebody has looked
+at it. After both comes probation: it begins as low as a new mailbox and ends with clean
+placements, however long that takes.
 
-The first `EARLY_DAYS` sending days may rise on few data while nothing is bad. After that no data
-holds; a mailbox that is too small to show the floor's placements in a week is judged, for a raise
-or for the end of its probation, on the weeks since it was judged last.
+The first `EARLY_DAYS` sending days may rise on few data while nothing is bad, to `unproven_cap` at
+most. After that no data holds; a mailbox that is too small to show the floor's placements in a week
+is judged, for a raise or for the end of its probation, on the weeks since it was judged last.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from datetime import date, timedelta
 from typing import Any, Literal, get_args
 
 from mailhearth_core.errors import InvalidValue
-from mailhearth_core.warmup.learning import NOTHING, Finding, Grade, Placements, judge
+from mailhearth_core.warmup.learning import NOTHING, RULE, Finding, Grade, Placements, judge
 from mailhearth_core.warmup.policy import Policy
 from mailhearth_core.warmup.reasons import Reason
 
@@ -52,6 +55,8 @@ BLOCKED: Mapping[State, str] = {
 
 EARLY_DAYS = 14
 """Sending days on which few data are enough for a raise."""
+SURGE = 5
+"""More than a fifth of its volume at once is for no mailbox that its step does not give it."""
 WEEK = timedelta(days=7)
 """The cohorts that placements are of: those of the seven dates before."""
 
@@ -113,6 +118,8 @@ class ControllerRow:
         grade: how grave the finding was on which that was done.
         tally: placements of the weeks since it was judged last, where a week has too few.
         tallied: the day up to which the tally counts; later cohorts are not in it yet.
+        peak: the volume that it was lowered from, until it is there again; else 0.
+        rule: by which of the rules it was decided (see `learning`).
     """
 
     day: date
@@ -127,9 +134,12 @@ class ControllerRow:
     grade: int = 0
     tally: Placements = NOTHING
     tallied: date | None = None
+    peak: int = 0
+    rule: int = RULE
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        since_rule_2 = {"peak": self.peak, "rule": self.rule} if self.rule > 1 else {}
+        return since_rule_2 | {
             "day": self.day.isoformat(),
             "day_number": self.day_number,
             "target_volume": self.target_volume,
@@ -146,7 +156,8 @@ class ControllerRow:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ControllerRow:
-        """A stored row; one of a version without phases is healthy.
+        """A stored row; one of a version without phases is healthy, one that names no rule is of
+        the first.
 
         Raises:
             InvalidValue: its state or phase is none that this version knows.
@@ -169,6 +180,8 @@ class ControllerRow:
             data.get("grade", 0),
             Placements.from_json(data.get("tally") or NOTHING.to_json()),
             _date(data.get("tallied")),
+            data.get("peak", 0),
+            data.get("rule", 1),
         )
 
 
@@ -192,9 +205,15 @@ def ends_on(row: ControllerRow, policy: Policy) -> date | None:
 
 
 def next_day(
-    previous: ControllerRow | None, policy: Policy, day: date, signals: DaySignals
+    previous: ControllerRow | None,
+    policy: Policy,
+    day: date,
+    signals: DaySignals,
+    rule: int = RULE,
 ) -> ControllerRow:
     """The row for `day`. Days missed in between (an outage) raise nothing.
+
+    A stored row is replayed by its own `rule`; new ones are decided by the newest.
 
     Raises:
         InvalidValue: `day` is not after the previous row's.
@@ -204,10 +223,10 @@ def next_day(
     row = previous or ControllerRow(day, 0, policy.start_volume, "healthy", ())
     if row.day_number == 0 and row.phase == "healthy":
         row = replace(row, target_volume=policy.start_volume)
-    found = judge(signals.placements, policy)
+    found = judge(signals.placements, policy, rule)
     is_fresh = row.acted_on is None or day - WEEK >= row.acted_on
     is_graver = found.grade > (Grade.CLEAN if is_fresh else row.grade)
-    row = _tallied(replace(row, day=day, reasons=()), found, signals.placements)
+    row = _tallied(replace(row, day=day, reasons=(), rule=rule), found, signals.placements)
 
     if row.phase in ("quarantined", "blocked"):
         row = _rested(row, policy, signals, found if is_graver else None)
@@ -240,16 +259,17 @@ def _tallied(row: ControllerRow, found: Finding, placements: Placements | None) 
 def _lowered(row: ControllerRow, policy: Policy, found: Finding) -> ControllerRow:
     """What a bad finding leads to in a mailbox that sends."""
     row = replace(row, acted_on=row.day, grade=int(found.grade), tally=NOTHING, tallied=row.day)
-    if found.grade > Grade.WATCH:
+    if found.grade > Grade.LOWERED:
         return _stopped(row, policy, found)
     target = max(1, row.target_volume * policy.watch_factor_percent // 100)
     text = f"lowered to {policy.watch_factor_percent} %: {found.text}"
-    return replace(row, target_volume=target, reasons=(Reason("lowered", text, target),))
+    peak = max(row.peak, row.target_volume) if row.rule > 1 else 0
+    return replace(row, target_volume=target, peak=peak, reasons=(Reason("lowered", text, target),))
 
 
 def _stopped(row: ControllerRow, policy: Policy, found: Finding) -> ControllerRow:
     phase: Phase = "blocked" if found.grade is Grade.BLOCK else "quarantined"
-    row = replace(row, phase=phase, since=row.day, cause=found.text, target_volume=0)
+    row = replace(row, phase=phase, since=row.day, cause=found.text, target_volume=0, peak=0)
     until = f"until {ends_on(row, policy)}" + " and a review" * (phase == "blocked")
     return replace(row, reasons=(Reason(phase, f"{phase} {until}: {found.text}", 0),))
 
@@ -307,7 +327,7 @@ def _raised(row: ControllerRow, policy: Policy, found: Finding, is_fresh: bool) 
     """A sending day after the first, on which nothing was lowered."""
     finding, is_tally = found, False
     if not found.enough and row.tally.placed >= policy.signal_floor:
-        finding, is_tally = judge(row.tally, policy), True
+        finding, is_tally = judge(row.tally, policy, row.rule), True
         row = replace(row, tally=NOTHING)
     target, reasons = row.target_volume, row.reasons
     if row.phase == "probation":
@@ -319,17 +339,30 @@ def _raised(row: ControllerRow, policy: Policy, found: Finding, is_fresh: bool) 
     if found.grade > Grade.CLEAN:
         text = f"waits for placements of mail sent from {row.acted_on} on: {found.text}"
         return _held(row, "waiting", text)
-    if not finding.clean:
+    if not finding.rises:
         if finding.enough:
             return _held(row, "unclean", finding.text)
         if finding.suspect:
             return _held(row, "suspect", f"few data, and bad: {finding.text}")
         if row.day_number > EARLY_DAYS:
             return _held(row, "no_data", f"not enough data: {finding.text}")
-    step = policy.step if target < policy.cap else 0
+    step = _step(row, policy, finding) if target < policy.cap else 0
     text = f"sending day {row.day_number}: {step} more than before; {finding.text}"
     raised = Reason("raised" if step else "held", text, target + step)
-    return replace(row, target_volume=target + step, reasons=(*reasons, raised))
+    peak = row.peak if row.peak > target + step else 0
+    return replace(row, target_volume=target + step, peak=peak, reasons=(*reasons, raised))
+
+
+def _step(row: ControllerRow, policy: Policy, finding: Finding) -> int:
+    """How much more than before a day may bring on which nothing speaks against it."""
+    step, volume = policy.step, row.target_volume
+    if row.rule == 1:
+        return step
+    if not finding.enough:
+        return max(0, min(step, policy.unproven_cap - volume))
+    if volume < row.peak:
+        return max(step, min(2 * step, row.peak - volume))
+    return max(step, min(2 * step, volume // SURGE)) if finding.proven else step
 
 
 def _held(row: ControllerRow, code: str, text: str) -> ControllerRow:

@@ -14,15 +14,23 @@ from uuid import UUID
 
 from mailhearth_core.warmup.chance import stream
 from mailhearth_core.warmup.peering import Audiences, Peer, Slot
-from mailhearth_core.warmup.seats import DAY, NEVER, Calendar, Circle, Draws, Guest, Host, Seat
+from mailhearth_core.warmup.seats import (
+    DAY,
+    NEVER,
+    Audience,
+    Calendar,
+    Circle,
+    Draws,
+    Guest,
+    Host,
+    Seat,
+)
 from mailhearth_core.warmup.window import local_date
 
-LAST_PLACES = 5
-"""One fifth of a mailbox's places (at least one) goes to senders that find no other peer."""
 MOVES_FOR_ONE = 200
 MOVES_FOR_ALL = 2_000
 """Moves tried for one slot, and in one call: bounds on time that small pools never reach."""
-FEW = 200
+FEW = 64
 """So many peers at most are all looked at for each slot."""
 SAMPLE = 16
 """So many peers with room are looked at among more, or fewer when"""
@@ -46,27 +54,29 @@ class Table:
         recent: Mapping[tuple[UUID, str], datetime],
         taken: Mapping[tuple[UUID, date], int],
     ) -> None:
-        ordered = sorted(peers, key=lambda peer: peer.mailbox_id)
+        ordered = sorted(peers, key=lambda peer: peer.mailbox_id.int)
         self.peers = {peer.mailbox_id: peer for peer in ordered}
         self.calendar = Calendar()
         self._audiences = Audiences(self.peers.values())
         self._hosts = [Host(peer) for peer in self._audiences.peers]
-        self._by_id = {host.peer.mailbox_id: host for host in self._hosts}
+        # By the ids' numbers, which Python hashes ten times faster than the ids.
+        self._by_id = {host.peer.mailbox_id.int: host for host in self._hosts}
         for (id_, day), count in taken.items():
-            if id_ in self._by_id:
-                self._by_id[id_].taken[day] = count
-        self._last: dict[UUID, dict[str, datetime]] = defaultdict(dict)
+            if host := self._by_id.get(id_.int):
+                host.taken[day] = count
+        self._last: dict[int, dict[str, datetime]] = defaultdict(dict)
         for (id_, ref), at in recent.items():
-            self._last[id_][ref] = at
+            self._last[id_.int][ref] = at
         self._guests: dict[UUID, Guest] = {}
         self._circles: dict[object, Circle] = {}
+        self._few: dict[object, Audience] = {}
         self._moves = 0
         self._moves_left = MOVES_FOR_ALL
 
     def take_in(self, slot: Slot, peer: Peer) -> date:
         """Counts a reply in its recipient's ledger; says on which date."""
         day = local_date(slot.due_at, peer.timezone)
-        self._by_id[peer.mailbox_id].add(day, 1)
+        self._by_id[peer.mailbox_id.int].add(day, 1)
         return day
 
     def place(self, slot: Slot) -> Seat:
@@ -99,15 +109,23 @@ class Table:
             peer = self.peers[mailbox_id]
             audience, circles = None, []
             if self._audiences.count(peer) <= FEW:
-                audience = [self._hosts[index] for index in self._audiences.positions(peer)]
+                audience = self._audience(peer)
             else:
                 circles = [
                     (width, self._circle(name, some))
                     for width, name, some in self._audiences.circles(peer)
                 ]
-            last = self._last.get(mailbox_id, {})
+            last = self._last.get(mailbox_id.int, {})
             guest = self._guests[mailbox_id] = Guest(peer, audience, circles, last)
         return guest
+
+    def _audience(self, peer: Peer) -> Audience:
+        circles = tuple(name for _, name, _ in self._audiences.circles(peer))
+        key = (circles, peer.provider, peer.domain)
+        if key not in self._few:
+            hosts = [self._hosts[index] for index in self._audiences.positions(peer)]
+            self._few[key] = Audience(hosts, peer.provider, peer.domain)
+        return self._few[key]
 
     def _circle(self, name: object, positions: Sequence[int]) -> Circle:
         if name not in self._circles:
@@ -122,7 +140,7 @@ class Table:
             return True
         if audience is None or self._moves == 0:
             return False
-        for host, day in self._possible(seat, audience):
+        for host, day in self._possible(seat, audience.hosts):
             blockers = seat.guest.in_the_way(seat.due_at, host)
             if len(blockers) > 1:
                 continue
@@ -165,13 +183,13 @@ class Table:
                 hosts.append(host)
         return day
 
-    def _possible(self, seat: Seat, audience: Sequence[Host]) -> list[tuple[Host, date]]:
+    def _possible(self, seat: Seat, hosts: Iterable[Host]) -> list[tuple[Host, date]]:
         """All whom the slot could go to if no other new thread were bound in this call."""
         since = seat.due_at - seat.guest.gap
         found = []
-        for host in audience:
+        for host in hosts:
             last = seat.guest.last.get(host.ref)
-            if last is None or last <= since:
+            if host.address != seat.guest.address and (last is None or last <= since):
                 found.append((host, seat.date_in(host.zone)))
         return found
 
@@ -189,31 +207,33 @@ class Table:
             rested = since // DAY
         if guest.started.get(host) and guest.in_the_way(seat.due_at, host):
             return None
-        places, peer = host.places, host.peer
         return (
-            room <= max(1, places // LAST_PLACES),
-            peer.provider == guest.peer.provider,
-            peer.domain == guest.peer.domain,
+            room <= host.last_places,
+            host.provider == guest.provider,
+            host.domain == guest.domain,
             -rested,
-            -room / places,
+            -room / host.places,
         )
 
-    def _among_few(self, seat: Seat, audience: Sequence[Host]) -> tuple[Host, date] | None:
-        dates = seat.dates
+    def _among_few(self, seat: Seat, audience: Audience) -> tuple[Host, date] | None:
+        dates, own = seat.dates, seat.guest.address
         best: Rank | None = None
         equal: list[tuple[Host, date]] = []
-        for host in audience:
-            day = dates.get(host.zone) or seat.date_in(host.zone)
-            room = host.places - host.taken.get(day, 0)
-            if room <= 0:
-                continue
-            rank = self._rank(seat, host, room)
-            if rank is None:
-                continue
-            if best is None or rank < best:
-                best, equal = rank, [(host, day)]
-            elif rank == best:
-                equal.append((host, day))
+        for alike in audience.by_likeness:
+            for host in alike:
+                day = dates.get(host.zone) or seat.date_in(host.zone)
+                room = host.places - host.taken.get(day, 0)
+                if room <= 0 or host.address == own:
+                    continue
+                rank = self._rank(seat, host, room)
+                if rank is None:
+                    continue
+                if best is None or rank < best:
+                    best, equal = rank, [(host, day)]
+                elif rank == best:
+                    equal.append((host, day))
+            if best is not None and not best[0]:
+                break  # nobody who is more alike is better
         if len(equal) > 1:
             chance = stream("peer", seat.slot.outbound_id)
             return equal[int(chance.random() * len(equal))]
@@ -243,7 +263,7 @@ class Table:
         self, seat: Seat, lists: Lists, draws: Draws, most: int | None
     ) -> tuple[Rank | None, tuple[Host, date] | None]:
         """The best of at most `most` hosts drawn from the lists, or of all; who is full leaves."""
-        own = self._by_id[seat.slot.mailbox_id]
+        own = self._by_id[seat.slot.mailbox_id.int]
         total = sum(len(hosts) for _, hosts in lists)
         drawing = most is not None and total > 2 * most
         tries = most if drawing and most is not None else total

@@ -12,22 +12,30 @@ from mailhearth_core.warmup.window import local_date
 DAY = timedelta(days=1)
 NEVER = 10**6
 """Days since a thread with a peer that had none: longer than any."""
+LAST_PLACES = 5
+"""One fifth of a mailbox's places (at least one) goes to senders that find no other peer."""
 QUARTER_S = 900
 """Within a quarter of an hour no zone changes its date: all offsets are multiples of it."""
 
 
 class Host:
-    """A mailbox as recipient: what it has been given on each of its local dates."""
+    """A mailbox as recipient: what it has been given on each of its local dates.
+
+    Attributes:
+        last_places: so many of its places go to senders that find no other peer.
+    """
 
     __slots__ = (
-        "address", "left_out", "peer", "places", "pool", "ref", "taken", "threads", "workspace",
-        "zone",
+        "address", "domain", "last_places", "left_out", "peer", "places", "pool", "provider", "ref",
+        "taken", "threads", "workspace", "zone",
     )  # fmt: skip
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         self.ref = peer.ref
         self.places = peer.places
+        self.last_places = max(1, self.places // LAST_PLACES)
+        self.provider, self.domain = peer.provider, peer.domain
         self.zone = peer.timezone
         self.address = peer.address.lower()
         self.pool, self.workspace = peer.pool_id.int, peer.workspace_id.int
@@ -43,24 +51,46 @@ class Host:
         self.taken[day] = self.taken.get(day, 0) + count
 
 
+class Audience:
+    """Few hosts, in order: what mailboxes of one provider and domain in the same circles share.
+
+    Attributes:
+        by_likeness: those of another provider first, then those of another domain.
+    """
+
+    __slots__ = ("by_likeness", "hosts")
+
+    def __init__(self, hosts: list[Host], provider: str, domain: str) -> None:
+        self.hosts = hosts
+        alike: dict[tuple[bool, bool], list[Host]] = defaultdict(list)
+        for host in hosts:
+            alike[host.provider == provider, host.domain == domain].append(host)
+        self.by_likeness = [alike[key] for key in sorted(alike)]
+
+
 class Guest:
     """A mailbox as sender: whom it may write to, whom it has written to, and in this call.
 
     Attributes:
-        audience: all whom it may write to, in order; None when these are many.
+        address: its own; its audience holds it too.
+        audience: all whom it may write to; None when these are many.
         circles: its circles when they are many: how wide, and the hosts in it.
     """
 
-    __slots__ = ("audience", "circles", "gap", "last", "peer", "started")
+    __slots__ = (
+        "address", "audience", "circles", "domain", "gap", "last", "peer", "provider", "started",
+    )  # fmt: skip
 
     def __init__(
         self,
         peer: Peer,
-        audience: list[Host] | None,
+        audience: Audience | None,
         circles: list[tuple[int, Circle]],
         last: Mapping[str, datetime],
     ) -> None:
         self.peer = peer
+        self.address = peer.address.lower()
+        self.provider, self.domain = peer.provider, peer.domain
         self.gap = timedelta(hours=peer.policy.pair_gap_hours)
         self.audience = audience
         self.circles = circles

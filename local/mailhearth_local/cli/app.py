@@ -32,11 +32,14 @@ COMMANDS = {
     "content": ("content:content", "A workspace's own conversations."),
     "keys": ("keys:keys", "The keys that seal mailbox passwords."),
     "audit": ("audit:audit", "Who did what: list, verify, export, erase personal details."),
+    "admin": ("people:admin", "Make, unmake and list administrators of this installation."),
+    "sign-in": ("people:sign_in", "The local sign-in of one machine."),
     "simulate": ("simulate:simulate", "Try a warmup in virtual time, without any mail."),
     "migrate": ("migrate:migrate", "Bring the database to this version."),
     "restored": ("restored:restored", "Say that the database came from a backup."),
     "worker": ("worker:worker", "Run a worker process (settings from the environment)."),
     "scheduler": ("worker:scheduler", "Run a scheduler process (settings from the environment)."),
+    "web": ("worker:web", "Run a web process: the dashboard (settings from the environment)."),
 }
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import click
 
+from mailhearth_core.audit import exports
 from mailhearth_core.audit.checkpoints import Checkpoint, read_lines
-from mailhearth_core.audit.digests import scope_name
 from mailhearth_core.audit.verify import Report
 from mailhearth_core.errors import Conflict, InvalidValue
 from mailhearth_core.verbs import audit as verbs
-from mailhearth_core.verbs import workspaces
+from mailhearth_core.verbs import audit_trail, workspaces
 from mailhearth_local.cli.options import common, data_option, json_option, workspace_option
-from mailhearth_local.cli.output import emit_json, short_time, table, time_text
+from mailhearth_local.cli.output import emit_json, short_time, table
 from mailhearth_local.cli.session import Session, workspace_of
 from mailhearth_local.services.attach import Attached
 
@@ -80,11 +81,14 @@ def _anchors(session: Session, given: Path | None) -> tuple[list[Checkpoint], Pa
     path = given or session.data / CHECKPOINTS
     if given is None and not path.exists():
         return [], None
+    return read_lines(_text("anchor", path), str(path)), path
+
+
+def _text(field: str, path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidValue("anchor", str(path), f"a file that can be read ({error})") from None
-    return read_lines(text, str(path)), path
+        raise InvalidValue(field, str(path), f"a file that can be read ({error})") from None
 
 
 def _report(report: Report) -> dict[str, Any]:
@@ -145,20 +149,63 @@ def list_(session: Session, workspace: str | None, platform: bool, limit: int) -
 @audit.command()
 @workspace_option
 @platform_option
+@click.option("--csv", "as_csv", is_flag=True, help="As CSV, for a spreadsheet.")
 @common
-def export(session: Session, workspace: str | None, platform: bool) -> None:
-    """Print a whole chain, oldest first, one JSON object per line.
+def export(session: Session, workspace: str | None, platform: bool, as_csv: bool) -> None:
+    """Print a whole chain, oldest first, with what is needed to verify it.
+
+    One JSON object per line: a head, the events, the first and the last checkpoint, an end. Whoever
+    receives it can look with `mailhearth audit examine` whether it is whole; the dashboard's export
+    is the same.
+
+    \b
+    Examples:
+      mailhearth audit export --workspace acme > acme.jsonl
+      mailhearth audit export --platform --csv > platform.csv
+    """
+    with session.attached() as attached:
+        trail = audit_trail.by_cli(attached.cli, _scope(attached, workspace, platform))
+        form: audit_trail.Form = "csv" if as_csv else "ndjson"
+        for line in audit_trail.lines(trail, form, now=datetime.now(UTC)):
+            click.echo(line, nl=False)
+
+
+@audit.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--anchor",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Checkpoints kept elsewhere, by whoever is to be believed.",
+)
+@common
+def examine(session: Session, file: Path, anchor: Path | None) -> None:
+    """Verify an exported chain, wherever it came from; no installation is needed.
+
+    Finds events that were edited, removed, reordered or added, and a file that was cut short. The
+    checkpoint in the file is signed by a key that the file itself names: only --anchor, a file of
+    checkpoints that you were given by another way, says that it is the installation's.
 
     \b
     Example:
-      mailhearth audit export --workspace acme > acme.jsonl
+      mailhearth audit examine acme.jsonl --anchor kept/checkpoints.jsonl
+
+    Exit code 1 when anything is wrong. JSON keys: ok, anchor, key (the signing key in hex, null
+    without a checkpoint), chain (as those of `audit verify`).
     """
-    with session.attached() as attached:
-        scope = _scope(attached, workspace, platform)
-        rows = verbs.listing(attached.cli, scope, None)
-    for row in reversed(rows):
-        line = row | {"scope": scope_name(scope), "id": str(row["id"]), "at": time_text(row["at"])}
-        click.echo(json.dumps(line | {"detail": json.loads(row["detail"])}, ensure_ascii=False))
+    anchors = read_lines(_text("anchor", anchor), str(anchor)) if anchor else []
+    exported = exports.read(_text("file", file), str(file))
+    report = exports.examine(exported, anchors)
+    keys = sorted({point.public_key.hex() for point in exported.checkpoints})
+    if session.json:
+        key = keys[0] if keys else None
+        emit_json({"ok": not report.faults, "anchor": anchor, "key": key, "chain": _report(report)})
+    else:
+        _show([report], anchor)
+        for key in keys:
+            click.echo(f"Its checkpoints are signed by {key}.")
+    if report.faults:
+        sys.exit(1)
 
 
 @audit.command()

@@ -78,11 +78,11 @@ def data_folder(data: Path) -> list[Finding]:
 
 
 def processes(run: RunFile | None) -> list[Finding]:
-    """Worker, scheduler and Redis of a running `up`."""
+    """Worker, scheduler, web and Redis of a running `up`."""
     if run is None:
         return [Finding("processes", WARN, "nothing runs for this folder", "start `mailhearth up`")]
     found = []
-    for name in ("worker", "scheduler"):
+    for name in ("worker", "scheduler", "web"):
         if name not in run.pids:
             hint = f"see log/{name}.log; `up` starts it again by itself"
             found.append(Finding(name, FAIL, "it does not run", hint))

@@ -48,7 +48,12 @@ def up(
     day_seconds: float | None,
     report: Path | None,
 ) -> None:
-    """Run everything on this machine: database, queue, scheduler, worker. Stop with Ctrl-C.
+    """Run everything on this machine: database, queue, scheduler, worker, dashboard.
+
+    Stop it with Ctrl-C.
+
+    It prints the address of the dashboard and a link that signs you in once; both are in
+    DIR/run.json too. The port is 8787, or another where that is taken, or MAILHEARTH_WEB_PORT.
 
     All state lies in the data folder; the next start resumes. Set DATABASE_URL and REDIS_URL to
     use a Postgres and a Redis of your own instead of the embedded ones. While it runs,

@@ -1,4 +1,4 @@
-"""`mailhearth worker` and `mailhearth scheduler`: this process becomes the one asked for."""
+"""`mailhearth worker`, `scheduler` and `web`: this process becomes the one asked for."""
 
 from __future__ import annotations
 
@@ -64,3 +64,22 @@ def scheduler(session: Session) -> None:
     environ = environment(session)
     SchedulerSettings.load(environ)
     _become("mailhearth_worker.scheduler", environ)
+
+
+@click.command()
+@data_option
+@pass_session
+def web(session: Session) -> None:
+    """Run a web process: the dashboard. It seals mailbox passwords and can open none.
+
+    Several may run at once behind a proxy. Settings come from MAILHEARTH_* variables, as for
+    `worker`. `mailhearth up` runs one by itself.
+
+    \b
+    Example:
+      MAILHEARTH_PUBLIC_URL=https://mail.example.org mailhearth web
+    """
+    from mailhearth_web.settings import WebSettings
+
+    WebSettings.load(session.environ)
+    _become("mailhearth_web", session.environ)

@@ -15,6 +15,7 @@ from mailhearth_core.errors import Conflict, NotYet
 from mailhearth_core.verbs import keys, pools, workspaces
 from mailhearth_local.cli.options import common, data_option, json_option
 from mailhearth_local.cli.output import emit_json, facts, short_time, table
+from mailhearth_local.cli.people import member
 from mailhearth_local.cli.progress import moving
 from mailhearth_local.cli.session import Session, wait_for_wish
 from mailhearth_local.services.attach import Attached
@@ -31,6 +32,9 @@ def workspace() -> None:
 
     A workspace is one customer: its mailboxes, pools and keys are seen by nobody else.
     """
+
+
+workspace.add_command(member)
 
 
 def _summary(row: dict[str, Any]) -> dict[str, Any]:

@@ -52,11 +52,18 @@ class FolderLock:
             self._descriptor = None
 
 
-def remembered_port(path: Path) -> int:
-    """The port noted in `path` if it is free now, else another free one, noted there."""
+def remembered_port(path: Path, *, preferred: int = 0) -> int:
+    """The port noted in `path` if it is free now, else another free one, noted there.
+
+    Args:
+        preferred: taken before any other where none is noted yet; 0 for no preference.
+    """
     noted = path.read_text().strip() if path.is_file() else ""
     if noted.isdigit() and _is_free(int(noted)):
         return int(noted)
+    if preferred and not noted and _is_free(preferred):
+        write_atomically(path, f"{preferred}\n", mode=0o644)
+        return preferred
     return new_port(path)
 
 

@@ -23,11 +23,13 @@ import structlog
 
 from mailhearth_core import logs
 from mailhearth_core.errors import MailhearthError, ServiceUnavailable
+from mailhearth_core.secrets import Secret
 from mailhearth_core.settings import Environment
 from mailhearth_core.storage.doors import Database, TenantDoor
 from mailhearth_local.embedded.folder import FolderLock
 from mailhearth_local.embedded.process import ServiceFailed, rotate, tail
 from mailhearth_local.run.children import Child
+from mailhearth_local.run.dashboard import Dashboard
 from mailhearth_local.run.demo import ensure_demo
 from mailhearth_local.run.reconciler import Reconciler
 from mailhearth_local.sandbox.accounts import USERS_FILE
@@ -43,6 +45,7 @@ WORKER_NAME = "local-1"
 COMMANDS: Mapping[str, Sequence[str]] = {
     "worker": (sys.executable, "-m", "mailhearth_worker"),
     "scheduler": (sys.executable, "-m", "mailhearth_worker.scheduler"),
+    "web": (sys.executable, "-m", "mailhearth_web"),
 }
 LOOK_SECONDS = 0.2
 """Between two looks at what runs."""
@@ -51,6 +54,7 @@ SLOWEST_HEAL_PAUSE = 10.0
 DEMO_DAY_SECONDS = 60.0
 DRAIN_SLACK_SECONDS = 5.0
 SCHEDULER_STOP_SECONDS = 15.0
+WEB_STOP_SECONDS = 20.0
 
 
 class Watcher(Protocol):
@@ -94,7 +98,7 @@ class Supervisor:
     """Runs a data folder until it is told to stop.
 
     Args:
-        commands: what to run as `worker` and `scheduler`.
+        commands: what to run as `worker`, `scheduler` and, if it is there, `web`.
         say: shows the user a line.
     """
 
@@ -120,6 +124,7 @@ class Supervisor:
         self._heal_not_before = 0.0
         self._heal_pause = 0.0
         self._pids: dict[str, int] = {}
+        self._dashboard = Dashboard(self._data, self._stack.environ) if "web" in commands else None
         self._children = self._make_children(commands)
         self._reconciler = Reconciler(lambda: self._stack.urls.operator, self._stack.provisioner)
 
@@ -156,9 +161,21 @@ class Supervisor:
         def scheduler(port: int) -> Mapping[str, str]:
             return self._stack.scheduler_environment(port=port, scaled=self._stack.sandbox)
 
+        def web(port: int) -> Mapping[str, str]:
+            assert self._dashboard is not None
+            return self._stack.web_environment(
+                port=port,
+                web_port=self._dashboard.choose_port(),
+                local_sign_in=self._dashboard.allows_links,
+            )
+
         deadline = float(self._stack.environ.get("MAILHEARTH_DRAIN_DEADLINE_SECONDS") or 30)
-        stops = {"worker": deadline + DRAIN_SLACK_SECONDS, "scheduler": SCHEDULER_STOP_SECONDS}
-        environments = {"worker": worker, "scheduler": scheduler}
+        stops = {
+            "worker": deadline + DRAIN_SLACK_SECONDS,
+            "scheduler": SCHEDULER_STOP_SECONDS,
+            "web": WEB_STOP_SECONDS,
+        }
+        environments = {"worker": worker, "scheduler": scheduler, "web": web}
         return {
             name: Child(name, command, self._data, environments[name], stop_seconds=stops[name])
             for name, command in commands.items()
@@ -198,12 +215,19 @@ class Supervisor:
         if self._watcher is not None:
             self._watcher.begin()
         self._children["scheduler"].start()
+        if "web" in self._children:
+            self._children["web"].start()
         self._reconciler.start()
         self._await_ready()
         self._starting = False
         if self._asked_to_stop.is_set():
             return
+        if self._dashboard is not None:
+            self._dashboard.make_link(self._database())
         self._publish()
+        if self._dashboard is not None:
+            for line in self._dashboard.lines():
+                self._say(line)
         self._say(f"Ready. Stop with Ctrl-C. Logs are in {self._data / 'log'}")
 
     def _has_sandbox(self) -> bool:
@@ -310,20 +334,23 @@ class Supervisor:
                 redis_url=self._stack.urls.redis_admin,
                 metrics=[child.metrics_url for child in self._children.values()],
                 pids=found,
+                url=self._dashboard.url if self._dashboard else "",
+                sign_in_url=self._dashboard.link if self._dashboard else Secret(""),
             ),
         )
 
     # -- the end ----------------------------------------------------------------------------
 
     def _stop(self) -> None:
-        """In order: what works, what plans, what provides, what stores."""
+        """In order: what people see, what works, what plans, what provides, what stores."""
         if self._watcher is not None:
             self._watcher.close()
         remove_run(self._data)
         if not self._starting:
             self._say("Stopping; the mail in hand finishes.")
-        self._children["worker"].stop()
-        self._children["scheduler"].stop()
+        for name in ("web", "worker", "scheduler"):
+            if name in self._children:
+                self._children[name].stop()
         self._reconciler.stop()
         if self._cli is not None:
             self._cli.close()

@@ -23,6 +23,14 @@ LOCK_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
+class Dashboard:
+    """The dashboard of a running `up`."""
+
+    url: str
+    allows_links: bool
+
+
+@dataclass(frozen=True)
 class Attached:
     """What a one-shot command works with.
 
@@ -33,6 +41,7 @@ class Attached:
         redis_url: of the login that administers Redis; empty when none was asked for.
         worker_environment: what a worker process of this folder needs.
         stack: started only when nothing else runs.
+        dashboard: None when none runs.
     """
 
     cli: Database
@@ -44,6 +53,7 @@ class Attached:
     redis_url: Secret
     worker_environment: Callable[[], dict[str, str]]
     stack: Stack
+    dashboard: Dashboard | None = None
 
 
 @contextmanager
@@ -136,4 +146,5 @@ def _beside(stack: Stack, run: RunFile, cli: Database) -> Attached:
         redis_url=run.redis_url,
         worker_environment=environment,
         stack=stack,
+        dashboard=Dashboard(run.url, bool(run.sign_in_url)) if run.url else None,
     )

@@ -20,7 +20,7 @@ from mailhearth_local.provisioner import LOCAL_GROUP
 
 log = structlog.get_logger()
 
-SCHEDULER, WORKER = "scheduler", f"worker-{LOCAL_GROUP}"
+SCHEDULER, WORKER, WEB = "scheduler", f"worker-{LOCAL_GROUP}", "web"
 SCHEDULER_RULES = (
     *("~rq:queue:*", "~rq:queues", "~rq:job:*", "~rq:worker*"),
     *("+sadd", "+hset", "+expire", "+rpush", "+llen", "+exists", "+smembers", "+scard"),
@@ -44,6 +44,7 @@ class RedisService:
         self._valkey = None if given else EmbeddedValkey(folder, secrets=secrets)
         self.scheduler_url = Secret("")
         self.worker_url = Secret("")
+        self.web_url = Secret("")
         self.admin_url = Secret("")
 
     @property
@@ -75,6 +76,7 @@ class RedisService:
                 SCHEDULER, self._password(SCHEDULER), SCHEDULER_RULES
             )
             self.worker_url = self._valkey.set_user(WORKER, self._password(WORKER), worker_rules())
+            self.web_url = self._valkey.set_user(WEB, self._password(WEB), web_rules())
         except redis.RedisError as error:  # it died meanwhile
             raise ServiceUnavailable(
                 f"The embedded Valkey broke off ({type(error).__name__})."
@@ -90,7 +92,7 @@ class RedisService:
     def _use_given(self) -> None:
         """Makes logins on the given server where its login may; else everybody uses that login."""
         url = self._given.reveal()
-        self.admin_url = self.scheduler_url = self.worker_url = self._given
+        self.admin_url = self.scheduler_url = self.worker_url = self.web_url = self._given
         try:
             with redis.Redis.from_url(
                 url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)
@@ -99,8 +101,9 @@ class RedisService:
                 try:
                     self.scheduler_url = self._make_login(client, SCHEDULER, SCHEDULER_RULES)
                     self.worker_url = self._make_login(client, WORKER, worker_rules())
+                    self.web_url = self._make_login(client, WEB, web_rules())
                 except redis.ResponseError as error:
-                    self.scheduler_url = self.worker_url = self._given
+                    self.scheduler_url = self.worker_url = self.web_url = self._given
                     log.warning(
                         "redis_login_shared",
                         reason=f"REDIS_URL's login may not make others ({type(error).__name__})",
@@ -131,3 +134,9 @@ def worker_rules() -> list[str]:
     from mailhearth_worker.wakeups.acl import acl_rules  # rq is heavy: only where it is needed
 
     return [rule for rule in acl_rules(LOCAL_GROUP) if rule not in ("reset", "on")]
+
+
+def web_rules() -> list[str]:
+    from mailhearth_web.frame.redis_acl import acl_rules
+
+    return acl_rules()

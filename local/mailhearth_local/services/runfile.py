@@ -24,12 +24,17 @@ class RunFile:
         redis_url: of the login that administers the embedded Valkey, or the REDIS_URL given.
         metrics: URLs of the processes' metrics.
         pids: process ids by name, `supervisor` among them.
+        url: of the dashboard; empty when none runs.
+        sign_in_url: the one-time link that was made at the start; empty where people sign in with
+            a provider.
     """
 
     database_url: Secret
     redis_url: Secret
     metrics: list[str] = field(default_factory=list)
     pids: Mapping[str, int] = field(default_factory=dict)
+    url: str = ""
+    sign_in_url: Secret = field(default_factory=lambda: Secret(""))
 
 
 def write_run(data: Path, run: RunFile) -> None:
@@ -38,6 +43,8 @@ def write_run(data: Path, run: RunFile) -> None:
         "redis_url": run.redis_url.reveal(),
         "metrics": run.metrics,
         "pids": dict(run.pids),
+        "url": run.url,
+        "sign_in_url": run.sign_in_url.reveal(),
     }
     write_atomically(data / RUN_FILE, json.dumps(content, indent=1) + "\n")
 
@@ -49,7 +56,12 @@ def read_run(data: Path) -> RunFile | None:
     except FileNotFoundError:
         return None
     return RunFile(
-        Secret(raw["database_url"]), Secret(raw["redis_url"]), raw["metrics"], raw["pids"]
+        Secret(raw["database_url"]),
+        Secret(raw["redis_url"]),
+        raw["metrics"],
+        raw["pids"],
+        raw.get("url", ""),
+        Secret(raw.get("sign_in_url", "")),
     )
 
 

@@ -34,6 +34,7 @@ from mailhearth_local.provisioner import LocalProvisioner
 from mailhearth_local.services.environment import (
     SANDBOX_DEFAULTS,
     common,
+    web_environment,
     with_plain_names,
     worker_environment,
 )
@@ -83,6 +84,7 @@ class Urls:
     worker_base: str
     redis_scheduler: Secret
     redis_worker: Secret
+    redis_web: Secret
     redis_admin: Secret
 
 
@@ -239,6 +241,19 @@ class Stack:
             "MAILHEARTH_HEALTH_PORT": str(port),
         }
 
+    def web_environment(self, *, port: int, web_port: int, local_sign_in: bool) -> dict[str, str]:
+        """All the web process gets."""
+        return web_environment(
+            self.environ,
+            environment=self.environment,
+            database_url=self.urls.web,
+            admin_database_url=self.urls.admin,
+            redis_url=self.urls.redis_web,
+            port=port,
+            web_port=web_port,
+            local_sign_in=local_sign_in,
+        )
+
     # -- inside -----------------------------------------------------------------------------
 
     def _start_postgres(self) -> str:
@@ -299,6 +314,7 @@ class Stack:
             worker_base=without_login(owner),
             redis_scheduler=self.redis.scheduler_url,
             redis_worker=self.redis.worker_url,
+            redis_web=self.redis.web_url,
             redis_admin=self.redis.admin_url,
         )
 

@@ -27,8 +27,8 @@ def page(result: Mapping[str, Any]) -> str:
     """The page for the JSON form of a result."""
     scenario, totals = result["scenario"], result["totals"]
     return Template(_file("template.html")).substitute(
-        css=_file("vendor/uPlot.min.css"),
-        script=_file("vendor/uPlot.iife.min.js").replace("</script", r"<\/script"),
+        css=_vendored("uPlot.min.css"),
+        script=_vendored("uPlot.iife.min.js").replace("</script", r"<\/script"),
         charts=_file("charts.js"),
         # `<` cannot end the element that the data stand in.
         data=json.dumps(result["days"]).replace("<", r"\u003c"),
@@ -84,3 +84,9 @@ def _cell(name: str, value: object) -> str:
 
 def _file(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _vendored(name: str) -> str:
+    """The dashboard's copy of a file of others."""
+    folder = resources.files("mailhearth_web") / "static" / "vendor"
+    return folder.joinpath(name).read_text("utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import textwrap
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from email import message_from_bytes, policy
@@ -12,10 +13,19 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mailhearth_core.content import builtin
 from mailhearth_core.errors import InvalidValue
-from mailhearth_core.mail.compose import Draft, Quote, compose, new_message_id, reply_subject
+from mailhearth_core.mail.compose import (
+    Draft,
+    Quote,
+    _filled,
+    compose,
+    new_message_id,
+    reply_subject,
+)
 from mailhearth_core.mail.headers import header_record
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -290,3 +300,9 @@ def test_whole_conversations_of_the_library_survive() -> None:
         text = unflowed(message).strip()
         squeezed = " ".join(text.split())
         assert squeezed == " ".join(body.split())
+
+
+@given(st.text("aé-. \t\n\x0b\xa0\u2003", min_size=1, max_size=60), st.integers(1, 12))
+def test_long_lines_are_cut_as_textwrap_cuts_them(line: str, width: int) -> None:
+    cut = textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
+    assert _filled(line, width) == cut

@@ -55,6 +55,9 @@ def test_a_dns_failure_is_no_evidence() -> None:
         def mx(self, domain: str) -> Sequence[MxHost]:
             raise NameLookupFailed(domain, "SERVFAIL")
 
+        def questions(self, lifetime_s: float) -> Any:
+            raise NameLookupFailed("a.test", "SERVFAIL")
+
     found = check_domain("a.test", Down(), Dialer(Down()))
     assert (found.mx_ok, found.smtp_ok) == (None, None)
 

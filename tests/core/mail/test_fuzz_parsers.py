@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mailhearth_core.content import InvalidContent, parse_library
@@ -213,6 +213,7 @@ ROW = st.lists(
 
 @MANY
 @given(st.lists(ROW, max_size=4), st.booleans())
+@example([["a@b.test", "imap.b.test:993", "smtp.b.test:465", "me", "\ud800", "", ""]], True)
 def test_a_csv_is_read_row_by_row_or_refused(rows: list[list[str]], good_header: bool) -> None:
     header = ["address,imap,smtp,username,password,tls,timezone"] if good_header else []
     try:

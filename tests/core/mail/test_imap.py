@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import smtplib
 import socket
@@ -264,7 +265,7 @@ def test_mail_filed_by_sieve_is_in_junk(new_post: Any) -> None:
 
 # -- servers that misbehave -----------------------------------------------------------------------
 
-GREETING = b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hello\r\n"
+GREETING = b"* OK hello\r\n"
 
 
 def answering(*answers: bytes, heard: list[bytes] | None = None) -> Callable[[socket.socket], None]:
@@ -334,6 +335,39 @@ def test_a_byte_a_second_does_not_extend_the_deadline(scripted: Any, dialer: Dia
         ImapSession.open(scripted(drip).endpoint, LOGIN, dialer, deadline_s=0.5)
     assert (caught.value.code, caught.value.kind) == ("timeout", FailureKind.TRY_LATER)
     assert time.monotonic() - began < 5
+
+
+def test_a_server_that_tells_all_at_once_is_asked_no_more(scripted: Any, dialer: Dialer) -> None:
+    heard: list[bytes] = []
+
+    def handler(connection: socket.socket) -> None:
+        connection.sendall(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] hello\r\n")
+        with connection.makefile("rb") as lines:
+            heard.append(lines.readline())
+            tag = heard[0].split()[0]
+            connection.sendall(tag + b" OK [CAPABILITY IMAP4rev1] in\r\n")
+            lines.readline()
+
+    server = scripted(handler)
+    ImapSession.open(server.endpoint, LOGIN, dialer, deadline_s=5).close()
+    server.close()
+    said = base64.b64encode(b"\0user@alpha.test\0hunter2-hunter2")
+    assert heard[0].split()[1:] == [b"AUTHENTICATE", b"PLAIN", said]
+
+
+def test_a_refused_sign_in_at_once_is_a_strike(scripted: Any, dialer: Dialer) -> None:
+    def handler(connection: socket.socket) -> None:
+        connection.sendall(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] hello\r\n")
+        with connection.makefile("rb") as lines:
+            tag = lines.readline().split()[0]
+            connection.sendall(tag + b" NO [AUTHENTICATIONFAILED] no\r\n")
+            lines.readline()
+
+    server = scripted(handler)
+    with pytest.raises(MailError) as caught:
+        ImapSession.open(server.endpoint, LOGIN, dialer, deadline_s=5)
+    server.close()
+    assert (caught.value.kind, caught.value.stage) == (FailureKind.REAUTHENTICATE, Stage.LOGIN)
 
 
 @pytest.mark.parametrize("greeting", [b"* PREAUTH hello\r\n", GREETING])

@@ -119,6 +119,23 @@ def test_deleting_goes_through_trash_and_takes_nothing_else(
         reader.expunge(folder, [header.uid for header in reader.headers(first_uid=1)])
 
 
+def test_what_is_left_in_spam_of_a_rescue_is_not_expunged(
+    server: DovecotServer, reader: ImapSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There it is the message itself, and would be gone for good."""
+    folders = reader.folders()
+    deliver(server, "<half@x.test>")
+    copy(reader, "<half@x.test>", SPAM)
+    left = reader.find_message_id(SPAM, "<half@x.test>")
+    with monkeypatch.context() as patched:
+        patched.setattr(ImapSession, "expunge", None)  # not even asked for
+        GMAIL.end_rescue(reader, SPAM, left, folders)
+    assert reader.find_message_id(SPAM, "<half@x.test>") == []
+    uids = reader.find_message_id("INBOX", "<half@x.test>")
+    assert uids
+    reader.expunge("INBOX", uids)
+
+
 def test_without_trash_nothing_is_deleted(server: DovecotServer, reader: ImapSession) -> None:
     deliver(server, "<stays@x.test>")
     uids = reader.find_message_id("INBOX", "<stays@x.test>")
@@ -167,10 +184,10 @@ def test_tabs_are_told_by_category(scripted: Any, dialer: Dialer) -> None:
 
 def test_only_googles_servers_see_a_token(dialer: Dialer) -> None:
     login = Login(ANN, Secret("token"), Mechanism.OAUTH)
-    good = MailboxConfig(ANN, GMAIL.imap, GMAIL.smtp)
+    good = MailboxConfig(ANN, GMAIL.servers.imap, GMAIL.servers.smtp)
     GMAIL.check_login(good, login)
-    assert (GMAIL.imap.host, GMAIL.imap.port) == ("imap.gmail.com", 993)
-    assert (GMAIL.smtp.host, GMAIL.smtp.port) == ("smtp.gmail.com", 465)
+    assert (GMAIL.servers.imap.host, GMAIL.servers.imap.port) == ("imap.gmail.com", 993)
+    assert (GMAIL.servers.smtp.host, GMAIL.servers.smtp.port) == ("smtp.gmail.com", 465)
     for bad in (
         replace(good, imap=replace(good.imap, host="imap.gmail.com.evil.test")),
         replace(good, imap=replace(good.imap, host="8.8.8.8")),

@@ -72,16 +72,16 @@ def test_junk_is_known_by_name_and_deleting_deletes(
 
 def test_only_microsofts_servers_see_a_token() -> None:
     login = Login(OTTO, Secret("token"), Mechanism.OAUTH)
-    good = MailboxConfig(OTTO, OUTLOOK.imap, OUTLOOK.smtp)
+    good = MailboxConfig(OTTO, OUTLOOK.servers.imap, OUTLOOK.servers.smtp)
     OUTLOOK.check_login(good, login)
     OUTLOOK.check_login(replace(good, smtp=replace(good.smtp, host="smtp-mail.outlook.com")), login)
-    assert (OUTLOOK.imap.host, OUTLOOK.imap.port) == ("outlook.office365.com", 993)
-    assert (OUTLOOK.smtp.host, OUTLOOK.smtp.port, OUTLOOK.smtp.tls) == (
+    assert (OUTLOOK.servers.imap.host, OUTLOOK.servers.imap.port) == ("outlook.office365.com", 993)
+    assert (OUTLOOK.servers.smtp.host, OUTLOOK.servers.smtp.port, OUTLOOK.servers.smtp.tls) == (
         "smtp.office365.com",
         587,
         TlsMode.STARTTLS,
     )
-    other = replace(OUTLOOK.imap, host="imap.gmail.com")
+    other = replace(OUTLOOK.servers.imap, host="imap.gmail.com")
     for bad in (replace(good, imap=other), replace(good, smtp=other)):
         with pytest.raises(MailError, match="not a server of Microsoft"):
             OUTLOOK.check_login(bad, login)

@@ -80,6 +80,19 @@ def test_a_message_is_rescued_filed_and_deleted(new_post: Any) -> None:
     reader.close()
 
 
+def test_a_copy_left_in_junk_ends_there(new_post: Any) -> None:
+    me, you = new_post(), new_post()
+    me.send(you.address, b"Message-ID: <h@x.test>\nSubject: half\n\nHi")
+    reader = PROVIDER.open_reader(config_of(you), you.login, you.dialer)
+    folders = reader.folders()
+    reader.select("INBOX")
+    reader._client.copy(reader.find_message_id("INBOX", "<h@x.test>"), "Junk")
+    PROVIDER.end_rescue(reader, "Junk", reader.find_message_id("Junk", "<h@x.test>"), folders)
+    assert reader.find_message_id("Junk", "<h@x.test>") == []
+    assert len(reader.find_message_id("INBOX", "<h@x.test>")) == 1
+    reader.close()
+
+
 def test_the_registry_names_what_it_knows() -> None:
     providers = Providers([PROVIDER])
     assert providers.get("imap_smtp") is PROVIDER

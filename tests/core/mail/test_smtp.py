@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mailhearth_core.errors import InvalidValue
 from mailhearth_core.mail.model import (
@@ -23,7 +26,7 @@ from mailhearth_core.mail.model import (
     Stage,
     TlsMode,
 )
-from mailhearth_core.mail.smtp import SmtpSession
+from mailhearth_core.mail.smtp import SmtpSession, _as_data
 from mailhearth_core.net import Dialer
 
 MESSAGE = b"From: a@alpha.test\r\nSubject: hello\r\nMessage-ID: <one@alpha.test>\r\n\r\nHi.\r\n"
@@ -118,6 +121,14 @@ def test_addresses_and_lines_that_would_break_the_protocol_are_refused(new_post:
     with pytest.raises(InvalidValue):
         session.transmit(b"x" * 999)
     session.close()
+
+
+@given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"..", b"a"])).map(b"".join))
+def test_lines_go_out_one_by_one_with_their_dots_doubled(message: bytes) -> None:
+    lines = re.split(rb"\r\n|\r|\n", message)
+    if lines[-1] == b"":
+        lines.pop()
+    assert _as_data(message) == b"".join(re.sub(rb"^\.", b"..", ln) + b"\r\n" for ln in lines)
 
 
 # -- servers that misbehave -----------------------------------------------------------------------

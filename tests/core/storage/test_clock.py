@@ -96,6 +96,26 @@ def test_it_stands_still_while_work_is_late(installation: TestInstallation, stat
         assert row["business_at"] > before
 
 
+def test_what_was_put_off_is_waited_for_at_once(installation: TestInstallation) -> None:
+    """Else each time it is put off would cost it another half hour of its two."""
+    installation.enter_sandbox(60)
+    workspace = installation.workspace()
+    mailbox = installation.mailbox(workspace, installation.pool(workspace), "a@one.test")
+    start = installation.one("SELECT business_at FROM business_clock")["business_at"]
+    due = start + timedelta(minutes=1)
+    installation.rows(
+        "INSERT INTO action (workspace_id, mailbox_id, kind, due_at, state, attempt) "
+        "VALUES (%s, %s, 'census', %s, 'pending', 1)",
+        workspace, mailbox, due,
+    )  # fmt: skip
+    last_tick(installation, timedelta(seconds=5))
+    row = tick(installation)
+    assert (row["business_at"], row["stalled"]) == (due, True)
+    installation.rows("UPDATE action SET attempt = 0")
+    last_tick(installation, timedelta(0))
+    assert tick(installation)["stalled"] is False
+
+
 def test_a_fast_clock_waits_for_what_is_due_however_slow_the_passes(
     installation: TestInstallation,
 ) -> None:

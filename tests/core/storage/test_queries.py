@@ -45,8 +45,12 @@ def parameters(text: str) -> list[str]:
         "learning",
         "operator",
         "reports",
+        "mailboxes",
         "audit",
         "retention",
+        "people",
+        "admins",
+        "administration",
     ],
 )
 def test_each_query_is_understood_and_allowed(
@@ -63,7 +67,11 @@ def test_each_query_is_understood_and_allowed(
         "audit": lambda: installation.database("scheduler").tx(),
         "retention": lambda: installation.database("scheduler").tx(),
         "operator": lambda: installation.database("operator").tx(),
+        "people": lambda: installation.database("web").tx(),
+        "admins": lambda: installation.database("cli").tx(),
+        "administration": lambda: installation.database("admin").tx(),
         "reports": lambda: installation.door.tenant_tx(workspace),
+        "mailboxes": lambda: installation.web_door.tenant_tx(workspace),
     }
     faults: list[Any] = []
     with opened[aggregate]() as conn:

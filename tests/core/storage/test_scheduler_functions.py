@@ -507,8 +507,14 @@ def test_domains_are_checked_each_two_hours_by_one_mailbox(messages: Messages) -
     assert plan(NOW) == 2
     assert plan(NOW + HOUR) == 0
     assert plan(NOW + 2 * HOUR) == 0, "the first has not been done yet"
-    messages.installation.rows("UPDATE action SET state = 'done' WHERE kind = 'check_domain'")
+    done = "UPDATE action SET state = 'done' WHERE kind = 'check_domain'"
+    messages.installation.rows(done)
     assert plan(NOW + 4 * HOUR) == 2
+    # Others write to a mailbox that waits for re-authentication, but not to one that is removed.
+    messages.installation.rows(done)
+    states = "UPDATE mailboxes SET state = CASE id WHEN %s THEN 'needs_reauth' ELSE 'removed' END"
+    messages.installation.rows(states, messages.alice)
+    assert plan(NOW + 6 * HOUR) == 1
 
 
 def test_roll_ups_are_recomputed_not_added_to(messages: Messages) -> None:

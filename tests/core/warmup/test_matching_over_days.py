@@ -27,6 +27,10 @@ from mailhearth_core.warmup.window import local_date, next_midnight
 
 HOUR = timedelta(hours=1)
 POLICY = Policy(
+    mode="custom",
+    start_volume=5,
+    step=1,
+    cap=20,
     pair_gap_hours=24,
     reply_delay_min_minutes=45,
     reply_delay_max_minutes=720,

@@ -204,21 +204,21 @@ def test_a_preset_sets_the_ramp_and_other_numbers_make_it_custom(mode: str) -> N
 def test_the_presets_are_the_designs() -> None:
     assert Policy.parse({}) == Policy() == Policy.parse({"mode": "standard"})
     assert PRESETS == {
-        "standard": (5, 1, 20),
-        "aggressive": (7, 2, 28),
+        "standard": (10, 3, 40),
+        "aggressive": (10, 5, 50),
         "conservative": (3, 1, 15),
     }
 
 
 def test_a_mode_that_is_typed_replaces_the_ramp_but_not_what_is_typed_beside_it() -> None:
-    own = apply(Policy(), {"cap": "40", "flag_percent": "1"})
-    assert (own.mode, own.start_volume, own.step, own.cap) == ("custom", 5, 1, 40)
+    own = apply(Policy(), {"cap": "30", "flag_percent": "1"})
+    assert (own.mode, own.start_volume, own.step, own.cap) == ("custom", 10, 3, 30)
     again = apply(own, {"mode": " aggressive "})
-    assert (again.mode, again.start_volume, again.step, again.cap) == ("aggressive", 7, 2, 28)
+    assert (again.mode, again.start_volume, again.step, again.cap) == ("aggressive", 10, 5, 50)
     assert again.flag_percent == 1
     partly = apply(own, {"mode": "aggressive", "step": "1"})
-    assert (partly.mode, partly.start_volume, partly.step, partly.cap) == ("custom", 7, 1, 28)
-    assert apply(again, {"mode": "custom"}).cap == 28
+    assert (partly.mode, partly.start_volume, partly.step, partly.cap) == ("custom", 10, 1, 50)
+    assert apply(again, {"mode": "custom"}).cap == 50
     assert apply(own, {"cap": "20"}).mode == "custom", "what was made custom stays so"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -35,6 +36,14 @@ def test_a_test_is_done_by_a_worker_of_its_own_and_streams_its_steps(
         *("smtp.resolve:", "smtp.connect:", "smtp.tls:", "smtp.login:"),
     ]
     assert lines[-1] == f"{post.users[0].address} works."
+
+
+def test_a_restore_is_said_where_nothing_runs(alone: Path) -> None:
+    first, second = (call(alone, "restored", "--json") for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    before, after = json.loads(first.stdout), json.loads(second.stdout)
+    assert after["generation"] > before["generation"]
+    assert after["restored_at"] > before["restored_at"]
 
 
 def test_migrate_makes_the_schema_of_a_new_folder(tmp_path: Path) -> None:

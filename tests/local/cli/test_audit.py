@@ -52,9 +52,20 @@ def test_the_trail_is_listed_verified_exported_and_erased_from(
     assert (mine["unsealed"], mine["checkpoint"]) == (0, mine["last"])
     assert cli.ok("audit", "list", "-w", "acme")[0]["seq"] == mine["last"]
 
-    lines = [json.loads(line) for line in cli("audit", "export", "-w", "acme").out.splitlines()]
-    assert [line["seq"] for line in lines] == list(range(1, mine["last"] + 1))
-    assert {line["scope"] for line in lines} == {mine["scope"]}
+    exported = cli("audit", "export", "-w", "acme").out
+    head, *events, point, end = [json.loads(line) for line in exported.splitlines()]
+    assert [event["seq"] for event in events] == list(range(1, mine["last"] + 1))
+    assert {part["scope"] for part in (head, *events, point)} == {mine["scope"]}
+    assert (point["seq"], end) == (mine["last"], {"end": mine["last"]})
+    file = tmp_path / "acme.jsonl"
+    file.write_bytes(exported.encode())
+    found = cli.ok("audit", "examine", str(file), "--anchor", str(kept))
+    assert (found["ok"], found["key"]) == (True, point["public_key"])
+    file.write_bytes(cli("audit", "export", "-w", "acme", "--csv").out.encode())
+    assert cli.ok("audit", "examine", str(file))["chain"]["events"] == mine["last"]
+    file.write_bytes(exported.replace("mailbox.paused", "mailbox.active").encode())
+    changed = cli("audit", "examine", str(file))
+    assert (changed.code, "BROKEN" in changed.out) == (1, True)
 
     refused = cli("audit", "erase", "ann@x.test", "-w", "acme", stdin=b"bob@x.test\n")
     assert (refused.code, "Nothing was erased" in refused.err) == (1, True)

@@ -221,12 +221,13 @@ def test_doctor_fails_for_processes_that_do_not_run(cli: Cli) -> None:
     assert {check for check, rows in found.items() if any(r["level"] == "fail" for r in rows)} == {
         "worker",
         "scheduler",
+        "web",
     }
     for check in ("data folder", "redis", "database", "clock", "schema", "roles", "keys", "work"):
         assert found[check][0]["level"] == "ok", found[check]
     text = cli("doctor").out
     assert "fail worker: it does not run" in text
-    assert "2 failed" in text.splitlines()[-1]
+    assert "3 failed" in text.splitlines()[-1]
 
 
 def test_doctor_finds_keys_that_are_exposed_missing_or_others(

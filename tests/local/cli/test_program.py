@@ -45,7 +45,7 @@ def test_lines_of_help_in_the_tables_name_every_command_of_the_issue() -> None:
     assert set(commands()) >= {
         f"mailhearth {words}"
         for words in (
-            *("up", "worker", "scheduler", "migrate", "doctor", "status"),
+            *("up", "worker", "scheduler", "web", "migrate", "doctor", "status"),
             *("workspace create", "workspace list", "workspace show", "workspace delete"),
             *("pool create", "pool list", "pool show", "pool set"),
             *("mailbox add", "mailbox import", "mailbox list", "mailbox show", "mailbox test"),
@@ -148,8 +148,8 @@ def test_an_unknown_error_of_ours_is_json_with_json(
     assert json.loads(told.err) == {"error": {"code": "error", "message": "No.", "hint": "Yes."}}
 
 
-def test_worker_and_scheduler_tell_all_wrong_settings_at_once(tmp_path: Path) -> None:
-    for words in (["worker", "--group", "Sales Team"], ["scheduler"]):
+def test_worker_scheduler_and_web_tell_all_wrong_settings_at_once(tmp_path: Path) -> None:
+    for words in (["worker", "--group", "Sales Team"], ["scheduler"], ["web"]):
         done = subprocess.run(
             [*PROGRAM, *words], capture_output=True, text=True, env={"PATH": os.environ["PATH"]}
         )
@@ -157,6 +157,7 @@ def test_worker_and_scheduler_tell_all_wrong_settings_at_once(tmp_path: Path) ->
         assert "MAILHEARTH_DATABASE_URL: is not set" in done.stderr
         assert "MAILHEARTH_REDIS_URL: is not set" in done.stderr
         assert ("MAILHEARTH_GROUPS" in done.stderr) == (words[0] == "worker")
+        assert ("MAILHEARTH_PUBLIC_URL" in done.stderr) == (words[0] == "web")
         assert "Traceback" not in done.stderr
 
 
@@ -175,8 +176,11 @@ def test_worker_hands_the_group_over_and_becomes_the_process(
     words = ["worker", "--group", "sales", "--group", "shared", "--data", str(tmp_path)]
     assert run(words, environ) == 0
     assert run(["scheduler", "--data", str(tmp_path)], environ) == 0
-    (worker, given), (scheduler, _) = became
+    web = {**environ, "MAILHEARTH_DATABASE_URL": "postgresql://u:p@127.0.0.1:1/x"}
+    assert run(["web"], web | {"MAILHEARTH_PUBLIC_URL": "https://warm.example.org"}) == 0
+    (worker, given), (scheduler, _), (dashboard, _) = became
     assert worker[1:] == ["-m", "mailhearth_worker"]
     assert given["MAILHEARTH_GROUPS"] == "sales,shared"
     assert given["MAILHEARTH_DATA_FOLDER"] == str(tmp_path)
     assert scheduler[1:] == ["-m", "mailhearth_worker.scheduler"]
+    assert dashboard[1:] == ["-m", "mailhearth_web"]

@@ -128,3 +128,17 @@ def test_a_port_is_remembered_until_another_takes_it(tmp_path: Path) -> None:
         other = remembered_port(path)
     assert other != port
     assert remembered_port(path) == other
+
+
+def test_a_preferred_port_is_taken_once_and_never_instead_of_ones_own(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        preferred = probe.getsockname()[1]
+    assert remembered_port(tmp_path / "first", preferred=preferred) == preferred
+    assert (tmp_path / "first").read_text() == f"{preferred}\n"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", preferred))
+        taken.listen()
+        other = remembered_port(tmp_path / "second", preferred=preferred)
+        assert other != preferred
+    assert remembered_port(tmp_path / "second", preferred=preferred) == other

@@ -96,12 +96,12 @@ def test_it_uses_the_servers_it_is_given_and_several_share_them(
     secret = tmp_path / "database-url"
     secret.write_text(postgres.provision("someone", "first").reveal())
     up = make_up(DATABASE_URL_FILE=str(secret), REDIS_URL=valkey.admin_url.reveal()).start()
-    assert set(up.pids()) == {"supervisor", "worker", "scheduler"}
+    assert set(up.pids()) == {"supervisor", "worker", "scheduler", "web"}
     assert not (data / "postgres").exists()
     (own,) = up.rows("SELECT current_user AS login FROM mailhearth.installation")
     with redis.Redis.from_url(valkey.admin_url.reveal(), decode_responses=True) as client:
         users = [name for name in client.acl_users() if name.startswith("mailhearth-")]
-    assert len(users) == 2
+    assert len(users) == 3
 
     other_url = postgres.provision("another", "second").reveal()
     for _ in range(2):  # the prefix is kept

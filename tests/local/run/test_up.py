@@ -6,13 +6,16 @@ import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import redis
@@ -48,7 +51,7 @@ def has_new_process(up: Up, name: str, old: int) -> bool:
 
 
 def is_ready(up: Up) -> bool:
-    """Whether worker and scheduler reach all that they need, by the logins they were given."""
+    """Whether worker, scheduler and web reach all that they need, by the logins they were given."""
     return all(answers(url.replace("/metrics", "/readyz")) for url in up.run["metrics"])
 
 
@@ -56,14 +59,15 @@ def test_it_is_found_while_it_runs_and_the_next_start_resumes(make_up: MakeUp) -
     up = make_up().start()
     assert stat.S_IMODE((up.data / "run.json").stat().st_mode) == 0o600
     assert stat.S_IMODE(up.data.stat().st_mode) == 0o700
-    assert set(up.run) == {"database_url", "redis_url", "metrics", "pids"}
+    fields = {"database_url", "redis_url", "metrics", "pids", "url", "sign_in_url"}
+    assert set(up.run) == fields
     pids = up.pids()
-    assert set(pids) == {"supervisor", "postgres", "valkey", "worker", "scheduler"}
+    assert set(pids) == {"supervisor", "postgres", "valkey", "worker", "scheduler", "web"}
     (first,) = up.rows("SELECT id, current_user AS login FROM mailhearth.installation")
     assert first["login"] == "mh_cli"
     with redis.Redis.from_url(up.run["redis_url"]) as client:
         assert client.ping()
-    assert len(up.run["metrics"]) == 2
+    assert len(up.run["metrics"]) == 3
     assert all(answers(url) for url in up.run["metrics"])
 
     shown, run = all_arguments(), (up.data / "run.json").read_text()
@@ -83,7 +87,7 @@ def test_it_is_found_while_it_runs_and_the_next_start_resumes(make_up: MakeUp) -
 def test_whatever_is_killed_is_started_again(make_up: MakeUp) -> None:
     up = make_up().start()
     before = up.pids()
-    for name in ("worker", "scheduler", "postgres", "valkey"):
+    for name in ("worker", "scheduler", "web", "postgres", "valkey"):
         os.kill(before[name], signal.SIGKILL)
         if name == "valkey":
             shutil.rmtree(up.data / "valkey")
@@ -93,6 +97,55 @@ def test_whatever_is_killed_is_started_again(make_up: MakeUp) -> None:
     assert all(after[name] != before[name] for name in before if name != "supervisor")
     assert up.rows("SELECT 1 AS n FROM mailhearth.installation") == [{"n": 1}]
     assert up.end()[0] == 0
+
+
+def test_the_dashboard_is_told_and_opened_by_its_link_once(make_up: MakeUp) -> None:
+    up = make_up().start()
+    url, link = up.run["url"], up.run["sign_in_url"]
+    assert link.startswith(f"{url}/sign-in/link?token=")
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with browser.open(link, timeout=10) as reply:  # a look does not use it up
+        form = reply.read().decode()
+    token = form.partition('name="csrf_token" value="')[2].partition('"')[0]
+    fields = {"csrf_token": token, "token": link.partition("token=")[2]}
+    with browser.open(f"{url}/sign-in/link", urlencode(fields).encode(), timeout=10) as reply:
+        assert urlsplit(reply.url).path == "/workspaces"  # signed in; no workspace is there yet
+    stranger = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with stranger.open(link, timeout=10) as reply:
+        token = reply.read().decode().partition('name="csrf_token" value="')[2].partition('"')[0]
+    fields["csrf_token"] = token
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        stranger.open(f"{url}/sign-in/link", urlencode(fields).encode(), timeout=10)
+    refused.value.close()
+    assert refused.value.code in (403, 410)
+    code, _, err = up.end()
+    assert code == 0
+    assert f"Dashboard: {url}\n" in err
+    assert link in err
+    up.start()
+    assert up.run["url"] == url  # the port is kept
+    assert up.run["sign_in_url"] != link
+    assert up.end()[0] == 0
+
+
+def test_without_loopback_there_is_no_link_and_the_port_given_is_taken(make_up: MakeUp) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    up = make_up(
+        MAILHEARTH_PUBLIC_URL="https://warm.example.org", MAILHEARTH_WEB_PORT=str(port)
+    ).start()
+    assert up.run["url"] == "https://warm.example.org"
+    assert up.run["sign_in_url"] == ""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/sign-in", headers={"Host": "warm.example.org"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        assert reply.status == 200
+    code, _, err = up.end()
+    assert code == 0
+    assert "Dashboard: https://warm.example.org\n" in err
+    assert "token=" not in err
 
 
 def test_a_killed_supervisor_takes_all_with_it_and_the_next_one_resumes(make_up: MakeUp) -> None:

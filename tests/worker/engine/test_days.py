@@ -23,7 +23,12 @@ PERSONAL = (
 def test_three_days_of_twelve_mailboxes(engine: Engine, log_lines: io.StringIO) -> None:
     workspace = engine.installation.workspace("demo")
     pool = engine.installation.pool(
-        workspace, pair_gap_hours=24, retention_hours=24, reply_delay_max_minutes=720
+        workspace,
+        start_volume=5,  # so few that everybody finds peers
+        step=1,
+        pair_gap_hours=24,
+        retention_hours=24,
+        reply_delay_max_minutes=720,
     )
     _plant(engine, "before", "INBOX", ["\\Flagged"])
     _plant(engine, "junk", "Junk", [])

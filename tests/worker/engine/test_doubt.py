@@ -80,7 +80,6 @@ def _kill(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         patched.setattr(drains, "_release", unless_killed)
         with pytest.raises(Killed):
             engine.run_until(engine.now + timedelta(hours=3))
-    engine.bell.rung.clear()
     engine.runtime.sessions.close()
     # Nobody can take the mailbox before the lease has run out.
     held = engine.rows("SELECT token, expires_at FROM mailbox_leases WHERE owner IS NOT NULL")

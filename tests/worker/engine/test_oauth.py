@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -21,10 +21,11 @@ from dovecot import DovecotServer, IntrospectionServer, require_dovecot
 from engine import MONDAY, Engine
 from mailhearth_core.errors import ServiceUnavailable
 from mailhearth_core.mail.imap import ImapSession
-from mailhearth_core.mail.model import Endpoint, FailureKind, Login, MailError, TlsMode
+from mailhearth_core.mail.model import Endpoint, FailureKind, Login, MailError, Stage, TlsMode
 from mailhearth_core.mail.smtp import SmtpSession
 from mailhearth_core.oauth.model import GrantRefused
 from mailhearth_core.providers.gmail.provider import GmailProvider
+from mailhearth_core.providers.imap_smtp.provider import ImapSmtpProvider
 from mailhearth_core.secrets import Secret
 from mailhearth_core.storage.named import named
 from mailhearth_core.verbs import attempts, keys, mailboxes
@@ -301,6 +302,54 @@ def test_tabs_and_what_lies_in_all_mail_alone(rig: Rig, monkeypatch: pytest.Monk
         assert (left & gone, ever_in_trash > 0) == (set(), True)
     copies = {row["copies"] for row in inbound}
     assert copies == {1}
+
+
+@pytest.mark.parametrize("provider", ["gmail", "outlook"])
+def test_a_rescue_that_breaks_off_in_the_middle_is_ended(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    """Copied, and then the connection was lost: there are two of it, or one that has two labels."""
+    engine = rig.engine
+    reading, writing = rig.address("rita", 0), rig.address("wim", 1)
+    rig.connect(provider, reading)
+    rig.connect("outlook", writing)
+    rig.wait_for_deliveries(monkeypatch)
+    real, expunge = ImapSmtpProvider.rescue, ImapSession.expunge
+    broken: list[str] = []
+    expunged: list[str] = []
+
+    def rescue(self: Any, reader: ImapSession, folder: str, *rest: Any) -> Any:
+        if broken:
+            return real(self, reader, folder, *rest)
+        broken.append(folder)
+        uids, folders = rest
+        reader.select(folder)
+        reader._client.copy(uids, folders.inbox)
+        raise MailError("lost", kind=FailureKind.TRY_LATER, stage=Stage.MOVE, code="lost")
+
+    def noted(self: ImapSession, folder: str, uids: Sequence[int]) -> bool:
+        expunged.append(folder)
+        return expunge(self, folder, uids)
+
+    monkeypatch.setattr(ImapSmtpProvider, "rescue", rescue)
+    monkeypatch.setattr(ImapSession, "expunge", noted)
+    rig.servers.dovecot.junk_when(f'address :is "from" "{writing}"')
+    try:
+        engine.run_until(MONDAY + timedelta(hours=18))
+    finally:
+        rig.servers.dovecot.junk_nothing()
+    assert broken == ["[Gmail]/Spam"]
+    rows = engine.rows("SELECT * FROM inbound WHERE placement = 'junk'")
+    assert rows
+    assert all(row["rescued_at"] for row in rows)
+    assert expunged == ([] if provider == "gmail" else ["[Gmail]/Spam"])
+    owner = rig.owner(reading)
+    for row in rows:
+        assert owner.find_message_id("[Gmail]/Spam", row["message_id"]) == []
+        assert any(
+            owner.find_message_id(name, row["message_id"]) for name in ("INBOX", "Mailhearth")
+        )
+    owner.close()
 
 
 def _seen_nowhere(rig: Rig, log_lines: io.StringIO) -> None:

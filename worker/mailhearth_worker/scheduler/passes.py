@@ -105,10 +105,7 @@ class Passes:
         self._step("reclaim", lambda conn: self._reclaim(conn, at))
         self._step("settle", lambda conn: self._settle(conn, now))
         if self._is_time("domains"):
-            self._step(
-                "domains",
-                lambda conn: int(SQL.plan_domain_checks(conn, now=at, slot=wake_slot(at))),
-            )
+            self._step("domains", lambda conn: _domain_checks(conn, at))
         if self._is_time("rollups"):
             self._step("rollups", lambda conn: int(SQL.recompute_rollups(conn, now=at)))
         if at >= self._sensors_at and self._is_time("sensors"):
@@ -190,3 +187,10 @@ class Passes:
     def _timed(self, name: str) -> Iterator[None]:
         with self._metrics.tick_seconds.labels(step=name).time():
             yield
+
+
+def _domain_checks(conn: Connection, now: datetime) -> int:
+    """Plans the looks at domains' mail servers, and those at their DNS."""
+    slot = wake_slot(now)
+    reachable = int(SQL.plan_domain_checks(conn, now=now, slot=slot))
+    return reachable + int(SQL.plan_dns_checks(conn, now=now, slot=slot))

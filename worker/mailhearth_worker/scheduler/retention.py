@@ -1,4 +1,5 @@
-"""The steps that forget: mail whose end was never planned, finished jobs, cold facts, old audit.
+"""The steps that forget: mail whose end was never planned, finished jobs, cold facts, old audit,
+and of people what has ended: sessions, sign-in links, invitations.
 
 What `why`, statistics and learning need is at most 30 days old; the settings keep it for longer.
 """
@@ -41,6 +42,9 @@ def sweeps(now: datetime, settings: SchedulerSettings) -> list[Sweep]:
     facts = timedelta(days=settings.keep_facts_days)
     audit = timedelta(days=settings.keep_audit_days)
     day = (now - facts).date()
+    sessions = timedelta(days=settings.keep_sessions_days)
+    attempts = timedelta(days=settings.keep_attempts_days)
+    invitations = timedelta(days=settings.keep_invitations_days)
     return [
         lambda conn: int(SQL.sweep_actions(conn, before=now - JOBS_KEPT, batch=BATCH)),
         lambda conn: int(SQL.sweep_outbound(conn, before=day, batch=BATCH)),
@@ -52,5 +56,8 @@ def sweeps(now: datetime, settings: SchedulerSettings) -> list[Sweep]:
         ),
         lambda conn: int(SQL.sweep_commands(conn, before=machine - WISHES_KEPT, batch=BATCH)),
         lambda conn: int(SQL.sweep_mailboxes(conn, before=now - audit, batch=BATCH)),
+        lambda conn: int(SQL.sweep_sessions(conn, before=machine - sessions, batch=BATCH)),
+        lambda conn: int(SQL.sweep_links(conn, before=machine - attempts, batch=BATCH)),
+        lambda conn: int(SQL.sweep_invitations(conn, before=machine - invitations, batch=BATCH)),
         lambda conn: int(AUDIT.prune_audit(conn, before=machine - audit, batch=BATCH, now=machine)),
     ]

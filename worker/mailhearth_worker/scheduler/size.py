@@ -10,6 +10,7 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from mailhearth_core.ids import uuid7
+from mailhearth_core.providers.limits import within_limits
 from mailhearth_core.storage.doors import Connection
 from mailhearth_core.storage.named import named
 from mailhearth_core.warmup.peering import Audiences, Peer
@@ -42,6 +43,8 @@ def size(conn: Connection, now: datetime) -> int:
     days, decided = [], []
     for row in rows:
         policy = policy_of(row["policy"])
+        if not row["sandbox"]:
+            policy = within_limits(policy, by_id[row["mailbox_id"]].provider)
         known = signals[row["mailbox_id"]]
         controller, is_new = _controller(row, policy, dates[row["mailbox_id"]], known)
         day = _day(row, policy, controller, by_id[row["mailbox_id"]], peers, now)

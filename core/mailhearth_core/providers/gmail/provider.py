@@ -10,27 +10,21 @@ from collections.abc import Sequence
 
 from mailhearth_core.mail.folders import Folders
 from mailhearth_core.mail.headers import HeaderRecord
-from mailhearth_core.mail.model import Endpoint, FailureKind, MailError, Stage, TlsMode
-from mailhearth_core.providers.base import Limits, MailboxConfig, Reader
+from mailhearth_core.mail.model import FailureKind, MailError, Stage
+from mailhearth_core.providers.base import Reader
 from mailhearth_core.providers.oauth_only import OAuthProvider
+from mailhearth_core.providers.oauth_servers import SERVERS
 
 _TABS = "{category:promotions category:social category:updates category:forums}"
 """Gmail's search words for all tabs but Primary; braces join them with "or" (Gmail help, "Search
 operators"). X-GM-RAW takes that language over IMAP; X-GM-LABELS does not list the categories."""
-
-_LIMITS = Limits(messages_per_minute=2, messages_per_hour=40, messages_per_day=500, connections=2)
-"""500 messages a day for gmail.com, 2,000 for Workspace (Google Workspace help, "Gmail sending
-limits in Google Workspace"; Gmail help, "Limits for sending mail"). 15 IMAP connections at once for
-an account, its owner's own programs included (Gmail help, "Too many simultaneous connections")."""
 
 
 class GmailProvider(OAuthProvider):
     """imap.gmail.com and smtp.gmail.com (Google, "IMAP, POP, and SMTP")."""
 
     kind = "gmail"
-    owner = "Google"
-    imap = Endpoint("imap.gmail.com", 993, TlsMode.IMPLICIT)
-    smtp = Endpoint("smtp.gmail.com", 465, TlsMode.IMPLICIT)
+    servers = SERVERS["gmail"]
 
     def in_tabs(self, reader: Reader, folder: str, uids: Sequence[int]) -> set[int]:
         """By category, on servers that have Google's extensions; else none can be told."""
@@ -66,8 +60,15 @@ class GmailProvider(OAuthProvider):
         there = _found(reader, trash, records) if moved is None else sorted(moved.values())
         return not there or reader.expunge(trash, there)
 
-    def limits(self, config: MailboxConfig) -> Limits:
-        return _LIMITS
+    def end_rescue(
+        self, reader: Reader, folder: str, uids: Sequence[int], folders: Folders
+    ) -> None:
+        """Moves it once more, which takes the one label off and gives the other again.
+
+        The message in Spam is the very one in the inbox, and EXPUNGE in Spam deletes for good
+        (Gmail help, "Sync Gmail with IMAP"); Trash would take the inbox's label off as well.
+        """
+        self.rescue(reader, folder, uids, folders)
 
 
 def _found(reader: Reader, trash: str, records: Sequence[HeaderRecord]) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mailhearth_core.mail.folders import Folders
 from mailhearth_core.mail.imap import ImapSession
@@ -10,7 +10,6 @@ from mailhearth_core.mail.model import FailureKind, Login, MailError, Mechanism,
 from mailhearth_core.mail.smtp import SmtpSession
 from mailhearth_core.net import Dialer
 from mailhearth_core.providers.base import (
-    Limits,
     MailboxConfig,
     OnStage,
     Placement,
@@ -18,9 +17,6 @@ from mailhearth_core.providers.base import (
     Sender,
 )
 from mailhearth_core.providers.names import oauth_owner, provider_name_for
-
-_LIMITS = Limits(messages_per_minute=2, messages_per_hour=40, messages_per_day=500, connections=2)
-"""Cautious values for a host that publishes none."""
 
 
 class ImapSmtpProvider:
@@ -63,10 +59,16 @@ class ImapSmtpProvider:
         *,
         deadline_s: float = 30.0,
         on_stage: OnStage | None = None,
+        before_step: Callable[[], None] | None = None,
     ) -> Reader:
         self.check_login(config, login)
         return ImapSession.open(
-            config.imap, login, dialer, deadline_s=deadline_s, on_stage=on_stage
+            config.imap,
+            login,
+            dialer,
+            deadline_s=deadline_s,
+            on_stage=on_stage,
+            before_step=before_step,
         )
 
     def open_sender(
@@ -103,6 +105,12 @@ class ImapSmtpProvider:
         reader.select(folder)
         return reader.move(uids, folders.inbox)
 
+    def end_rescue(
+        self, reader: Reader, folder: str, uids: Sequence[int], folders: Folders
+    ) -> None:
+        """Expunges the one in Junk: it is a copy of its own."""
+        reader.expunge(folder, uids)
+
     def file(
         self, reader: Reader, folder: str, uids: Sequence[int], name: str
     ) -> dict[int, int] | None:
@@ -113,6 +121,3 @@ class ImapSmtpProvider:
     def delete(self, reader: Reader, folder: str, uids: Sequence[int], folders: Folders) -> bool:
         """Expunges where the messages are; Trash is not used, so nothing piles up there."""
         return reader.expunge(folder, uids)
-
-    def limits(self, config: MailboxConfig) -> Limits:
-        return _LIMITS

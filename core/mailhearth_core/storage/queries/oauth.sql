@@ -28,3 +28,8 @@ WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id AND field = 'oau
 
 -- name: active_key^
 SELECT version, public_key FROM key_versions WHERE workspace_id = :workspace_id AND state = 'active';
+
+-- name: keep_granted!
+-- The refresh token takes the place of the code, which is spent.
+UPDATE connection_attempts SET sealed = :sealed, key_version = :key_version
+WHERE workspace_id = :workspace_id AND id = :id;

@@ -51,3 +51,6 @@ SELECT warden.delete_workspace_batch(:workspace_id, :batch);
 
 -- name: end_workspace
 SELECT warden.end_workspace(:workspace_id, :at);
+
+-- name: retry_action$
+SELECT warden.retry_action(:workspace_id, :action_id, :machine);

@@ -20,3 +20,12 @@ SELECT sched.sweep_days(:before, :sums_before, :batch);
 
 -- name: sweep_mailboxes$
 SELECT sched.sweep_mailboxes(:before, :batch);
+
+-- name: sweep_sessions$
+SELECT signin.sweep_sessions(:before, :batch);
+
+-- name: sweep_links$
+SELECT signin.sweep_links(:before, :batch);
+
+-- name: sweep_invitations$
+SELECT signin.sweep_invitations(:before, :batch);

@@ -64,6 +64,9 @@ SELECT sched.plan_report_looks(:now, :slot);
 -- name: plan_domain_checks$
 SELECT sched.plan_domain_checks(:now, :slot);
 
+-- name: plan_dns_checks$
+SELECT sched.plan_dns_checks(:now, :slot);
+
 -- name: recompute_rollups$
 SELECT sched.recompute_rollups(:now);
 

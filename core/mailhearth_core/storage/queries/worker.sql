@@ -22,10 +22,6 @@ WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id AND token = :tok
 UPDATE mailbox_leases SET expires_at = clock_timestamp() - interval '1 second'
 WHERE workspace_id = :workspace_id AND owner = :owner;
 
--- name: note_sent!
-UPDATE mailbox_leases SET last_sent_at = greatest(last_sent_at, :at)
-WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id;
-
 -- name: note_polled!
 UPDATE mailbox_leases SET last_poll_at = greatest(last_poll_at, :at)
 WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id;
@@ -83,7 +79,13 @@ WHERE a.workspace_id = :workspace_id AND a.id = :id AND a.lease_token = :token A
 -- Everything else that is due in a mailbox that cannot be signed in to waits as long.
 UPDATE action SET due_at = :due_at, reason = :reason
 WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id AND state = 'pending' AND due_at < :due_at
-  AND kind <> 'check_domain';
+  AND kind NOT IN ('check_domain', 'check_dns');
+
+-- name: put_off_sends!
+-- What the mailbox would send meanwhile waits as long, where its provider wants no more from it.
+UPDATE action SET due_at = :due_at, reason = :reason
+WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id AND state = 'pending' AND due_at < :due_at
+  AND kind = 'send';
 
 -- name: add_action!
 INSERT INTO action (workspace_id, mailbox_id, kind, due_at, outbound_id, inbound_id)
@@ -165,10 +167,6 @@ VALUES (:workspace_id, :mailbox_id, :folder, :uidvalidity, :uidnext, :modseq, :n
 ON CONFLICT (workspace_id, mailbox_id, folder) DO UPDATE SET uidvalidity = excluded.uidvalidity,
   uidnext = excluded.uidnext, modseq = excluded.modseq, scanned_at = excluded.scanned_at;
 
--- name: connected!
-UPDATE mailboxes SET connected_at = coalesce(connected_at, :now)
-WHERE workspace_id = :workspace_id AND id = :mailbox_id;
-
 -- name: outstanding
 SELECT id, message_id, pair_id, sender_address, subject, seed, library, turn, due_at, sent_at, state, correlation_id,
   copies
@@ -249,13 +247,6 @@ ORDER BY sending_at;
 -- name: sent_expunged!
 UPDATE outbound SET sent_expunged_at = :now WHERE workspace_id = :workspace_id AND id = :id AND sent_expunged_at IS NULL;
 
--- name: mailbox_works!
-UPDATE mailboxes SET auth_failures = 0, last_error = '',
-  state = CASE WHEN state = 'needs_reauth' THEN 'active' ELSE state END,
-  state_reason = CASE WHEN state = 'needs_reauth' THEN '' ELSE state_reason END,
-  state_since = CASE WHEN state = 'needs_reauth' THEN :now ELSE state_since END
-WHERE workspace_id = :workspace_id AND id = :mailbox_id AND (auth_failures > 0 OR last_error <> '');
-
 -- name: auth_strike^
 UPDATE mailboxes SET auth_failures = auth_failures + 1, last_error = :reason, last_error_at = :now,
   state = CASE WHEN state = 'active' AND auth_failures + 1 >= :reauth_after THEN 'needs_reauth' ELSE state END,
@@ -277,13 +268,20 @@ VALUES (:workspace_id, :domain, :mx_ok, :smtp_ok, :detail, :now, :now)
 ON CONFLICT (workspace_id, domain) DO UPDATE SET mx_ok = excluded.mx_ok, smtp_ok = excluded.smtp_ok,
   detail = excluded.detail, checked_at = excluded.checked_at;
 
+-- name: dns_asked^
+SELECT selectors FROM dns_reports WHERE workspace_id = :workspace_id AND domain = :domain;
+
+-- name: save_dns_report!
+UPDATE dns_reports SET report = :report, checked_at = clock_timestamp()
+WHERE workspace_id = :workspace_id AND domain = :domain;
+
 -- name: start_attempt^
 UPDATE connection_attempts SET state = 'running', started_at = clock_timestamp(), steps = '[]'
 WHERE workspace_id = :workspace_id AND id = :id AND state IN ('queued', 'running') AND expires_at > clock_timestamp()
 RETURNING *;
 
 -- name: report_attempt!
-UPDATE connection_attempts SET steps = :steps, state = :state,
+UPDATE connection_attempts SET steps = :steps, state = :state, found = :found,
   finished_at = CASE WHEN :state IN ('ok', 'failed') THEN clock_timestamp() END
 WHERE workspace_id = :workspace_id AND id = :id;
 
@@ -297,4 +295,9 @@ ORDER BY s.mailbox_id, s.field LIMIT :batch;
 -- name: reseal!
 UPDATE sealed_credentials SET sealed = :sealed, key_version = :key_version, generation = generation + 1,
   sealed_at = :now
+WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id AND field = :field AND generation = :generation;
+
+-- name: note_unopened!
+-- It counts as no work that is due any more: no worker is kept awake for it.
+UPDATE sealed_credentials SET unopened = :generation
 WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id AND field = :field AND generation = :generation;

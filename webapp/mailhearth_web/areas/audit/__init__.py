@@ -1,0 +1,1 @@
+"""A workspace's audit trail: looked through and taken along."""

@@ -1,0 +1,1 @@
+"""The DNS of the domains: what is there, what is wrong, what to publish."""

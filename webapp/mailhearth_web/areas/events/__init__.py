@@ -1,0 +1,1 @@
+"""Word of changes for open pages."""

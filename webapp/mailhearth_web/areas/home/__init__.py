@@ -1,0 +1,1 @@
+"""The first page: it sends people to where they work."""

@@ -1,0 +1,1 @@
+"""Importing mailboxes from a CSV file."""

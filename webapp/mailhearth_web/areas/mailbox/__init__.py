@@ -1,0 +1,1 @@
+"""One mailbox: its ramp, placement, health, mail, story, and why."""

@@ -1,0 +1,1 @@
+"""Mailboxes: the list, connecting them, their settings."""

@@ -1,0 +1,1 @@
+"""A workspace today: its mailboxes, mail, placement, and what is in the way."""

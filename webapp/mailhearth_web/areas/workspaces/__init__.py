@@ -1,0 +1,1 @@
+"""Making, renaming, exporting and deleting workspaces."""

@@ -208,7 +208,8 @@ class Policy(BaseModel):
             for low, high in _BELOW
             if getattr(self, low) >= getattr(self, high) and low not in wrong and high not in wrong
         ]
-        if "retention_hours" not in wrong and "reply_delay_min_minutes" not in wrong:
+        named = {*wrong, *(mistake.field for mistake in mistakes)}
+        if not named & {"retention_hours", "reply_delay_min_minutes"}:
             mistakes += self._no_time_to_reply()
         if mistakes:
             raise InvalidPolicy(mistakes)

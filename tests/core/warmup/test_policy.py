@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from annotated_types import Ge, Le
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mailhearth_core.errors import InvalidValue
@@ -312,6 +312,11 @@ def test_what_is_stored_may_have_fields_of_a_newer_version_and_lack_some() -> No
         max_size=6,
     ),
     sandbox=st.booleans(),
+)
+@example(  # one field against two others
+    Policy(),
+    {"retention_hours": "2", "reply_delay_min_minutes": "200", "reply_delay_max_minutes": "10"},
+    True,
 )
 @settings(max_examples=300, deadline=None)
 def test_typed_changes_make_a_new_policy_or_none_and_never_touch_the_old(

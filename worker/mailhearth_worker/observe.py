@@ -64,7 +64,6 @@ class Progress:
     folder: str
     uidvalidity: int
     uidnext: int
-    modseq: int | None
 
 
 def poll(work: Work, action: Action) -> None:
@@ -122,7 +121,7 @@ def _scan(
 ) -> tuple[list[Sighting], list[HeaderRecord], Progress]:
     """Reads the headers of what is new in a folder: ours, all other, and how far it got."""
     status = session.examine(folder)
-    reached = Progress(folder, status.uidvalidity, status.uidnext, status.highestmodseq)
+    reached = Progress(folder, status.uidvalidity, status.uidnext)
     seen: list[Sighting] = []
     others: list[HeaderRecord] = []
 

@@ -18,7 +18,6 @@ from mailhearth_core.mail.imap_link import ImapLink
 from mailhearth_core.mail.model import MailError, Stage
 
 __all__ = [
-    "FlagChange",
     "FolderStatus",
     "Folders",
     "HeaderRecord",
@@ -28,7 +27,6 @@ __all__ = [
 DELETED = "\\Deleted"
 MAX_NUMBER = 2**32 - 1
 """The largest UID, and the largest UIDVALIDITY (RFC 3501 section 9)."""
-MAX_MODSEQ = 2**63 - 1
 HEADER_SLICE = 500
 """Messages whose headers one call reads at most."""
 
@@ -39,19 +37,10 @@ _UID_BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class FolderStatus:
-    """A folder's counters; `highestmodseq` only where the server keeps it (RFC 7162)."""
+    """A folder's counters."""
 
     uidvalidity: int
     uidnext: int
-    highestmodseq: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class FlagChange:
-    """A message whose flags changed, or that is new, since some mod-sequence."""
-
-    uid: int
-    flags: frozenset[str]
 
 
 class ImapSession(ImapLink):
@@ -73,10 +62,8 @@ class ImapSession(ImapLink):
 
     def status(self, folder: str) -> FolderStatus:
         """The folder's counters without opening it."""
-        wanted = ["UIDVALIDITY", "UIDNEXT"] + ["HIGHESTMODSEQ"] * self._has("CONDSTORE")
         with self._step(Stage.STATUS):
-            found = self._client.folder_status(folder, wanted)
-            return _folder_status(found)
+            return _folder_status(self._client.folder_status(folder, ["UIDVALIDITY", "UIDNEXT"]))
 
     def examine(self, folder: str) -> FolderStatus:
         """Opens the folder for looking only."""
@@ -138,19 +125,6 @@ class ImapSession(ImapLink):
             with self._step(Stage.SEARCH):
                 found |= set(self._client.search(["UID", ",".join(map(str, batch)), *criteria]))
         return found & set(uids)
-
-    def changed_since(self, modseq: int) -> list[FlagChange] | None:
-        """Messages of the selected folder changed after `modseq`; None without CONDSTORE."""
-        if not self._has("CONDSTORE"):
-            return None
-        with self._step(Stage.SEARCH):
-            uids = sorted(self._client.search(["MODSEQ", str(modseq + 1)]))
-        changes: list[FlagChange] = []
-        for batch in _batches(uids, _UID_BATCH):
-            with self._step(Stage.FETCH):
-                found = self._client.fetch(batch, ["FLAGS"])
-                changes += [FlagChange(uid, _flags(found[uid])) for uid in sorted(found)]
-        return changes
 
     def fetch_raw(self, uid: int, max_bytes: int) -> bytes | None:
         """The message's first `max_bytes` bytes, or None when it is gone; it stays unread."""
@@ -315,10 +289,9 @@ def _batches(uids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
 def _folder_status(found: dict[bytes, object]) -> FolderStatus:
     counts = {key: value for key, value in found.items() if isinstance(value, int)}
     validity, following = counts[b"UIDVALIDITY"], counts[b"UIDNEXT"]
-    modseq = counts.get(b"HIGHESTMODSEQ")
-    if max(validity, following) > MAX_NUMBER or (modseq or 0) > MAX_MODSEQ:
+    if max(validity, following) > MAX_NUMBER:
         raise ValueError("a number beyond those of IMAP")
-    return FolderStatus(validity, following, modseq)
+    return FolderStatus(validity, following)
 
 
 def _flags(found: dict[bytes, tuple[bytes, ...]]) -> frozenset[str]:

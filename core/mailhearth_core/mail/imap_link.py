@@ -185,10 +185,6 @@ class ImapLink:
                     self._client.sasl_login(name, answer)
                 self._client.forget_capabilities()
                 self._client.capabilities()
-            if self._has("CONDSTORE") and self._has("ENABLE"):
-                with self._step(Stage.LOGIN):
-                    # Servers may keep mod-sequences only for clients that ask: RFC 7162 3.1.
-                    self._client.enable("CONDSTORE")
         except MailError as error:
             if said and said[-1]:
                 error.server_text = f"{error.server_text} ({said[-1]})"

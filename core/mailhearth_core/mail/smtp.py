@@ -144,9 +144,16 @@ class SmtpSession:
                     hint="Write to an ASCII address, or send from another mailbox.",
                 )
             parameters += " SMTPUTF8"
-        self._expect(f"MAIL FROM:<{sender}>{parameters}", 250, Stage.MAIL)
-        self._expect(f"RCPT TO:<{recipient}>", 250, Stage.RCPT, 251)
-        self._expect("DATA", 354, Stage.DATA)
+        steps = (
+            (f"MAIL FROM:<{sender}>{parameters}", Stage.MAIL, (250,)),
+            (f"RCPT TO:<{recipient}>", Stage.RCPT, (250, 251)),
+            ("DATA", Stage.DATA, (354,)),
+        )
+        if "PIPELINING" in self._extensions:
+            self._together(steps)
+        else:
+            for command, stage, (code, *also) in steps:
+                self._expect(command, code, stage, *also)
         self._in_data, self._transmitted = True, False
 
     def transmit(self, message: bytes) -> None:
@@ -275,6 +282,27 @@ class SmtpSession:
         if reply.code != code and reply.code not in also:
             raise smtp_error(reply.code, reply.text.replace("\n", " "), stage, self._hidden)
         return reply
+
+    def _together(self, steps: Sequence[tuple[str, Stage, Sequence[int]]]) -> None:
+        """Commands in one write, their replies read one by one (RFC 2920); DATA is the last.
+
+        The first refusal is raised once all replies are there. A server may say 354 although it
+        refused the recipient: then DATA is open and the connection can only be closed.
+        """
+        with network_errors(steps[0][1]):
+            self._wire.step(Deadline(self._deadline_s), MAX_REPLY_BYTES)
+            self._wire.send("".join(f"{command}\r\n" for command, _, _ in steps).encode())
+        refused: MailError | None = None
+        for _, stage, codes in steps:
+            try:
+                reply = self._exchange(None, stage)
+            except MailError as error:
+                raise refused or error from error
+            self._in_data = reply.code == 354
+            if reply.code not in codes and refused is None:
+                refused = smtp_error(reply.code, reply.text, stage, self._hidden)
+        if refused is not None:
+            raise refused
 
     def _exchange(self, command: str | None, stage: Stage, *, lines: bool = False) -> SmtpReply:
         with network_errors(stage):

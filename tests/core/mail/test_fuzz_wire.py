@@ -27,7 +27,6 @@ QUESTIONS: dict[str, Ask] = {
     "headers": lambda imap: imap.headers(uids=[1, 2]),
     "new": lambda imap: imap.headers(first_uid=1),
     "since": lambda imap: imap.uids_since("INBOX", date(2026, 3, 2)),
-    "changed": lambda imap: imap.changed_since(3),
     "find": lambda imap: imap.find_message_id("INBOX", "<a@b.test>"),
     "raw": lambda imap: imap.fetch_raw(1, 1000),
     "folder": lambda imap: imap.ensure_folder("Mailhearth"),

@@ -204,6 +204,69 @@ def test_no_clear_answer_to_the_dot_is_an_unknown_outcome(
     assert received == [MESSAGE + b".\r\n"]
 
 
+@pytest.mark.parametrize(
+    ("replies", "stage", "code", "then"),
+    [
+        (["250 ok", "250 ok", "354 go"], None, None, ["message"]),
+        (["250 ok", "550 5.1.1 nobody", "503 5.5.1 no"], Stage.RCPT, 550, ["RSET"]),
+        (["451 4.3.0 later", "503 5.5.1 no", "503 5.5.1 no"], Stage.MAIL, 451, ["RSET"]),
+        # RFC 2920 3.1: DATA may be answered with 354 although nobody will receive the message.
+        (["250 ok", "550 5.1.1 nobody", "354 go"], Stage.RCPT, 550, ["cut off"]),
+        (["250 ok", "550 5.1.1 nobody"], Stage.RCPT, 550, ["cut off"]),
+        (["250 ok", "250 ok"], Stage.DATA, None, ["cut off"]),
+    ],
+)
+def test_pipelined_commands_go_together_and_the_first_refusal_counts(
+    scripted: Any,
+    dialer: Dialer,
+    replies: list[str],
+    stage: Stage | None,
+    code: int | None,
+    then: list[str],
+) -> None:
+    heard: list[str] = []
+
+    def handler(connection: socket.socket) -> None:
+        talk = Talk(connection)
+        talk.say("220 test")
+        for reply in ("250-test\r\n250-PIPELINING\r\n250 AUTH PLAIN", "235 2.7.0 ok"):
+            assert talk.hear()
+            talk.say(reply)
+        # Nothing is answered before all three are here.
+        assert [talk.hear()[:4] for _ in range(3)] == [b"MAIL", b"RCPT", b"DATA"]
+        for reply in replies:
+            talk.say(reply)
+        if len(replies) == 3:
+            if then == ["message"]:
+                assert talk.message() == MESSAGE + b".\r\n"
+                heard.append("message")
+                talk.say("250 taken")
+            else:
+                heard.append(talk.hear().decode().strip() or "cut off")
+                talk.say("250 ok")
+        else:
+            heard.append("cut off")
+        talk.lines.close()
+
+    server = scripted(handler)
+    session = SmtpSession.open(server.endpoint, LOGIN, dialer, deadline_s=5)
+    if stage is None:
+        session.begin("user@alpha.test", "peer@beta.test", len(MESSAGE))
+        session.transmit(MESSAGE)
+        assert session.finish().code == 250
+    else:
+        with pytest.raises(MailError) as caught:
+            session.begin("user@alpha.test", "peer@beta.test", len(MESSAGE))
+        assert (caught.value.stage, caught.value.reply_code) == (stage, code)
+        if then == ["RSET"]:
+            session.reset()
+        else:
+            assert not session.is_alive()
+    session.close()
+    server.close()
+    assert heard == then
+
+
 def test_a_refusal_of_the_dot_is_a_known_outcome(scripted: Any, dialer: Dialer) -> None:
     def handler(connection: socket.socket) -> None:
         talk = Talk(connection)

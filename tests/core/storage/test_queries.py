@@ -87,4 +87,4 @@ def test_a_query_that_is_not_allowed_is_found(installation: TestInstallation) ->
     installation.workspace()
     denied = pytest.raises(psycopg.errors.InsufficientPrivilege)
     with denied, installation.database("web").tx() as conn:
-        explain(conn, "worker", "save_folder_state")
+        explain(conn, "worker", "mark_expunged")

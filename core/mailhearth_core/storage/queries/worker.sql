@@ -158,14 +158,8 @@ WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id AND state IN ('s
   AND (placement IS NULL OR placement IN ('missing', 'unobservable')) AND sending_at > :since;
 
 -- name: folder_states
-SELECT folder, uidvalidity, uidnext, modseq FROM folder_states
+SELECT folder, uidvalidity, uidnext FROM folder_states
 WHERE workspace_id = :workspace_id AND mailbox_id = :mailbox_id;
-
--- name: save_folder_state!
-INSERT INTO folder_states (workspace_id, mailbox_id, folder, uidvalidity, uidnext, modseq, scanned_at)
-VALUES (:workspace_id, :mailbox_id, :folder, :uidvalidity, :uidnext, :modseq, :now)
-ON CONFLICT (workspace_id, mailbox_id, folder) DO UPDATE SET uidvalidity = excluded.uidvalidity,
-  uidnext = excluded.uidnext, modseq = excluded.modseq, scanned_at = excluded.scanned_at;
 
 -- name: outstanding
 SELECT id, message_id, pair_id, sender_address, subject, seed, library, turn, due_at, sent_at, state, correlation_id,

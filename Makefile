@@ -47,6 +47,11 @@ audit: $(INSTALLED)  ## Look the lock up in the vulnerability database; write sb
 lock: $(INSTALLED)  ## Resolve the dependencies anew; ARGS=--upgrade takes newer versions
 	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile pyproject.toml -o requirements.lock -q --extra dev \
 		--universal --python-version 3.11 --generate-hashes --no-annotate --no-header $(ARGS)
+	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile pyproject.toml -c requirements.lock -o requirements-image.lock -q \
+		--universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile scripts/requirements-build.in -c requirements.lock -q \
+		-o scripts/requirements-build.lock \
+		--universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
 clean:  ## Remove .venv, caches and what was built; the data folder stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -268,10 +268,24 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
     assert found == []
 
 
-def test_every_locked_requirement_has_hashes_and_none_an_address() -> None:
-    lock = (ROOT / "requirements.lock").read_text()
+@pytest.mark.parametrize(
+    ("name", "some", "none"),
+    [
+        ("requirements.lock", {"psycopg", "pytest", "ruff", "hatchling", "uv"}, set()),
+        # The image's: what the product needs at run time, and nothing of the checks.
+        ("requirements-image.lock", {"psycopg", "flask", "rq"}, {"pytest", "ruff", "uv"}),
+        ("scripts/requirements-build.lock", {"hatchling", "cyclonedx-python-lib"}, {"pytest"}),
+    ],
+)
+def test_every_locked_requirement_has_hashes_and_none_an_address(
+    name: str, some: set[str], none: set[str]
+) -> None:
+    lock = (ROOT / name).read_text()
     entries = re.split(r"\n(?=\S)", lock.strip())
     assert [entry for entry in entries if "--hash=sha256:" not in entry] == []
     assert "://" not in lock
-    names = {re.split(r"[=\s]", entry)[0] for entry in entries}
-    assert {"psycopg", "pytest", "ruff", "hatchling", "uv"} <= names
+    versions = {re.split(r"[=\s;]", entry)[0]: entry.partition(" ")[0] for entry in entries}
+    assert some <= versions.keys()
+    assert not none & versions.keys()
+    whole = set((ROOT / "requirements.lock").read_text().split())
+    assert set(versions.values()) <= whole  # the versions that were tested

@@ -24,7 +24,7 @@ from mailhearth_core.storage.doors import Database, TenantDoor
 from mailhearth_core.verbs import workspaces
 
 GOAL_SECONDS = 3.0
-GOAL_MEGABYTES = 250.0
+GOAL_MEGABYTES = 340.0
 SETTLE_S = 15.0
 PROGRAM = (sys.executable, "-c", "from mailhearth_local.cli import main; main()")
 

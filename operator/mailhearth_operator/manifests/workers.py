@@ -1,0 +1,220 @@
+"""A pool's workers: their Deployment, disruption budget and network policy.
+
+The pods meet the Pod Security Standard `restricted`, have a read-only root, hold no service account
+token, and see the keys and logins of their own workspaces only. The standard:
+https://kubernetes.io/docs/concepts/security/pod-security-standards/
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mailhearth_operator.manifests.model import METRICS_PORT, PROBES_PORT, Platform, Pool
+
+Object = dict[str, Any]
+KEYS, LOGINS, CA, DATA = "/keys", "/logins", "/ca", "/data"
+UID = 10001
+DRAIN_S = 30
+"""A worker is given so long to end what it has begun; then a message that left is uncertain."""
+
+
+def objects(platform: Platform, pool: Pool) -> list[Object]:
+    """All that belongs to a pool, in the order in which it is applied."""
+    made = [_network_policy(platform, pool)]
+    if pool.most > 1:
+        made.append(_disruption_budget(pool))
+    return [*made, deployment(platform, pool)]
+
+
+def deployment(platform: Platform, pool: Pool) -> Object:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _metadata(pool),
+        "spec": {
+            "replicas": pool.replicas,
+            "selector": {"matchLabels": pool.selector()},
+            # A new version is up before the old one goes: two may serve a group, leases part them.
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+            },
+            "template": {
+                "metadata": {
+                    "labels": pool.labels(),
+                    "annotations": {
+                        "prometheus.io/scrape": "true",
+                        "prometheus.io/port": str(METRICS_PORT),
+                    },
+                },
+                "spec": _pod(platform, pool),
+            },
+        },
+    }
+
+
+def _pod(platform: Platform, pool: Pool) -> Object:
+    spec: Object = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": DRAIN_S + 15,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": UID,
+            "runAsGroup": UID,
+            "fsGroup": UID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": pool.selector()},
+            }
+        ],
+        "containers": [_container(platform, pool)],
+        "volumes": [
+            {"name": "keys", "projected": {"defaultMode": 0o440, "sources": _keys(pool)}},
+            {"name": "logins", "projected": {"defaultMode": 0o440, "sources": _logins(pool)}},
+            {"name": "data", "emptyDir": {"sizeLimit": "64Mi"}},
+        ],
+    }
+    if platform.database_ca is not None:
+        spec["volumes"].append({"name": "ca", "configMap": {"name": platform.database_ca}})
+    return spec
+
+
+def _container(platform: Platform, pool: Pool) -> Object:
+    mounts = [
+        {"name": "keys", "mountPath": KEYS, "readOnly": True},
+        {"name": "logins", "mountPath": LOGINS, "readOnly": True},
+        {"name": "data", "mountPath": DATA},
+    ]
+    if platform.database_ca is not None:
+        mounts.append({"name": "ca", "mountPath": CA, "readOnly": True})
+    return {
+        "name": "worker",
+        "image": platform.image,
+        "imagePullPolicy": platform.pull_policy,
+        "args": ["worker", "--group", pool.group],
+        "env": _environment(platform, pool),
+        "ports": [
+            {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
+            {"name": "probes", "containerPort": PROBES_PORT, "protocol": "TCP"},
+        ],
+        # A worker that hangs in one step is ended; one that waits for Postgres is not.
+        "livenessProbe": _probe("/healthz", period=10, failures=6),
+        "readinessProbe": _probe("/readyz", period=5, failures=3),
+        "startupProbe": _probe("/healthz", period=2, failures=60),
+        "resources": dict(pool.resources),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": mounts,
+    }
+
+
+def _environment(platform: Platform, pool: Pool) -> list[Object]:
+    values = {
+        **platform.settings,
+        "MAILHEARTH_ENVIRONMENT": platform.environment,
+        "MAILHEARTH_DATABASE_URL": platform.database_url,
+        "MAILHEARTH_LOGINS_FOLDER": LOGINS,
+        "MAILHEARTH_KEYS_FOLDER": KEYS,
+        "MAILHEARTH_DATA_FOLDER": DATA,
+        "MAILHEARTH_GROUPS": pool.group,
+        "MAILHEARTH_LISTEN_HOST": "0.0.0.0",  # noqa: S104 - in a pod, behind a NetworkPolicy
+        "MAILHEARTH_METRICS_PORT": str(METRICS_PORT),
+        "MAILHEARTH_HEALTH_PORT": str(PROBES_PORT),
+        "MAILHEARTH_DRAIN_DEADLINE_SECONDS": str(DRAIN_S),
+    }
+    return [
+        {"name": "MAILHEARTH_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {
+            "name": "MAILHEARTH_REDIS_URL",
+            "valueFrom": {"secretKeyRef": {"name": platform.redis_secret, "key": "url"}},
+        },
+        *({"name": name, "value": values[name]} for name in sorted(values)),
+    ]
+
+
+def _keys(pool: Pool) -> list[Object]:
+    """`/keys/<workspace>/<version>`, from one Secret for each version."""
+    return [
+        {"secret": {"name": name, "items": [{"key": "private", "path": f"{workspace}/{version}"}]}}
+        for (workspace, version), name in sorted(pool.key_secrets.items())
+        if workspace in pool.workspaces
+    ]
+
+
+def _logins(pool: Pool) -> list[Object]:
+    """`/logins/<workspace>`, the password of its database login."""
+    return [
+        {"secret": {"name": name, "items": [{"key": "password", "path": str(workspace)}]}}
+        for workspace, name in sorted(pool.login_secrets.items())
+        if workspace in pool.workspaces
+    ]
+
+
+def _probe(path: str, *, period: int, failures: int) -> Object:
+    return {
+        "httpGet": {"path": path, "port": "probes"},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+def _disruption_budget(pool: Pool) -> Object:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _metadata(pool),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": pool.selector()}},
+    }
+
+
+def _network_policy(platform: Platform, pool: Pool) -> Object:
+    """In: metrics and probes. Out: DNS, Postgres, Redis, and the ports of mail and of OAuth."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": _metadata(pool),
+        "spec": {
+            "podSelector": {"matchLabels": pool.selector()},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"ports": _ports("TCP", METRICS_PORT, PROBES_PORT)}],
+            "egress": [
+                {
+                    "to": [
+                        {
+                            "namespaceSelector": {
+                                "matchLabels": {
+                                    "kubernetes.io/metadata.name": platform.dns_namespace
+                                }
+                            }
+                        }
+                    ],
+                    "ports": [*_ports("UDP", 53), *_ports("TCP", 53)],
+                },
+                {"ports": _ports("TCP", platform.database_port, platform.redis_port)},
+                {"ports": _ports("TCP", *platform.mail_ports)},
+            ],
+        },
+    }
+
+
+def _ports(protocol: str, *numbers: int) -> list[Object]:
+    return [{"protocol": protocol, "port": number} for number in numbers]
+
+
+def _metadata(pool: Pool) -> Object:
+    return {
+        "name": pool.name,
+        "namespace": pool.namespace,
+        "labels": pool.labels(),
+        "ownerReferences": [pool.owner.reference()],
+    }

@@ -25,11 +25,13 @@ from mailhearth_local.sandbox.scan import placements
 
 MESSAGES = 5_000
 VICTIMS = ("worker", "scheduler", "valkey", "postgres")
-DAY_SECONDS = 25
-MESSAGES_A_DAY = 85
+DAY_SECONDS = 15
+MESSAGES_A_DAY = 100
 """What the twelve mailboxes of the demo send on a day, about, weekends counted in."""
-BETWEEN_KILLS_S = (1.5, 6.0)
-SECONDS_FOR_EACH_DAY = 4 * DAY_SECONDS
+BETWEEN_KILLS_S = (4.0, 12.0)
+"""Some seconds apart, so that between two deaths there is a life: after each, what ran is started
+again, and the clock stands still meanwhile."""
+SECONDS_FOR_EACH_DAY = 6 * DAY_SECONDS
 """Machine seconds that a day may take: its clock stands still while a process is away."""
 
 

@@ -3,7 +3,7 @@
 `python -m bench.rows [--full] [SIZE...]`: fills the embedded Postgres, with the settings that
 `mailhearth up` gives it, to each size in turn and measures every call that the scheduler and the
 workers make, each in a transaction that is rolled back. `run()` takes 0.1 and 1 million messages;
-`--full` adds 10 million (some 25 GB of disk and half an hour).
+`--full` adds 10 million (some 25 GB of disk, a quarter of an hour).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from mailhearth_core.mail.model import MailError
 from mailhearth_core.providers.base import Placement
 from mailhearth_core.storage.clock import business_now, to_business
 from mailhearth_core.storage.doors import Connection
-from mailhearth_core.storage.named import named
+from mailhearth_core.storage.named import named, together
 from mailhearth_core.warmup.engagement import plan_engagement
 from mailhearth_core.warmup.polling import next_poll
 from mailhearth_worker import bounces
@@ -73,11 +73,13 @@ def poll(work: Work, action: Action) -> None:
     session = work.reader()
     folders = session.folders()
     with work.reading() as conn:
-        known = {row["folder"]: row for row in SQL.folder_states(conn, **work.keys)}
-        outstanding = list(SQL.outstanding(conn, **work.keys, now=began))
-        unanswered = list(
-            SQL.unanswered_outbound(conn, **work.keys, since=began - timedelta(days=7))
+        states, outstanding, unanswered = together(
+            conn,
+            (SQL.folder_states, work.keys),
+            (SQL.outstanding, work.keys | {"now": began}),
+            (SQL.unanswered_outbound, work.keys | {"since": began - timedelta(days=7)}),
         )
+    known = {row["folder"]: row for row in states}
     missing = {row["message_id"]: row for row in outstanding}
     seen: list[Sighting] = []
     progress: list[Progress] = []

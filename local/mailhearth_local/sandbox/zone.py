@@ -24,7 +24,9 @@ def zone(domains: Iterable[str], smtp_port: int) -> Mapping[str, Mapping[str, An
             "mx": [{"preference": 10, "host": f"mx.{domain}", "port": smtp_port}],
             "txt": ["v=spf1 mx -all"],
         }
-        names[f"_dmarc.{domain}"] = {"txt": ["v=DMARC1; p=quarantine"]}
+        names[f"_dmarc.{domain}"] = {
+            "txt": [f"v=DMARC1; p=quarantine; rua=mailto:postmaster@{domain}"]
+        }
         for host in HOSTS:
             names[f"{host}.{domain}"] = {"a": [LOOPBACK]}
     return names

@@ -30,7 +30,8 @@ def test_a_domain_is_looked_at_each_day_and_when_asked(
     for report in reports:
         verdicts = {part.code: part.verdict.value for part in report.parts}
         assert verdicts["mx"] == "good", "the sandbox's zone has it"
-        assert verdicts["dmarc"] == "bad"
+        assert verdicts["spf"] == verdicts["dmarc"] == "good"
+        assert verdicts["dkim"] != "good", "the sandbox signs nothing"
         assert (report.asked, report.checked_at is not None) == (False, True)
 
     dns.ask(engine.installation.web_door, workspace, reports[0].domain, Actor("ann", "web"))

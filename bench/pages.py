@@ -50,7 +50,7 @@ def run(mailboxes: int = MAILBOXES, messages: int = MESSAGES) -> dict[str, Any]:
         _sum_up(place)
         print(f"  {mailboxes:,} mailboxes, {messages:,} messages: filled", flush=True)
         with _served(place) as (bare, web, process):
-            head = _signed_in(place, workspace)
+            head = _signed_in(place, workspace, web)
             box = place.one("SELECT id FROM mailboxes ORDER BY id LIMIT 1 OFFSET 77")["id"]
             pages = {"bare Flask page": _measured(bare, "/", {})}
             print(f"  bare Flask page: {pages['bare Flask page']}", flush=True)
@@ -88,6 +88,18 @@ def _paths(workspace: UUID, pool: UUID, box: UUID) -> dict[str, str]:
         "domain": f"{root}/dns/d7.example",
         "members": f"{root}/members",
         "account": "/account",
+        "admin: network": "/admin",
+        "admin: ramp": "/admin/ramp.json",
+        "admin: placement": "/admin/placement.json",
+        "admin: workspaces": "/admin/workspaces",
+        "admin: workspace": f"/admin/workspaces/{workspace}",
+        "admin: pools": "/admin/pools",
+        "admin: domains": "/admin/domains",
+        "admin: people": "/admin/people",
+        "admin: errors": "/admin/errors",
+        "admin: work": "/admin/work",
+        "admin: failed": "/admin/failed",
+        "admin: audit": "/admin/audit",
     }
 
 
@@ -186,8 +198,8 @@ def _answers(port: int, path: str) -> bool:
         connection.close()
 
 
-def _signed_in(place: World, workspace: UUID) -> Head:
-    """The headers of an owner's browser."""
+def _signed_in(place: World, workspace: UUID, web: int) -> Head:
+    """The headers of the browser of an owner who administers the installation too."""
     person, token, now = uuid7(), secrets.token_urlsafe(32), datetime.now(UTC)
     place.rows(
         "INSERT INTO users (id, email, created_at) VALUES (%s, 'bench@people.test', %s)",
@@ -198,13 +210,17 @@ def _signed_in(place: World, workspace: UUID) -> Head:
         "VALUES (%s, %s, 'owner', %s)",
         *(workspace, person, now),
     )
+    place.rows(
+        "INSERT INTO platform_admins (user_id, granted_by, granted_at) VALUES (%s, 'bench', %s)",
+        *(person, now),
+    )
     database = Database(place.stack.urls.web, name="bench-web")
     sessions.create(
         database, token_hash(token), person, {"csrf_token": secrets.token_hex(20)},
         now=now, expires_at=now + timedelta(hours=8), ip="127.0.0.1", agent="bench",
     )  # fmt: skip
     database.close()
-    return {"Cookie": f"{LOCAL_COOKIE}={token}"}
+    return {"Cookie": f"{LOCAL_COOKIE}-{web}={token}"}
 
 
 def _measured(port: int, path: str, head: Head, runs: int = RUNS) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -34,8 +34,12 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def new_page(browser: Browser, address: str) -> Iterator[Page]:
-    """A page of a browser that was never here; fails at the end if the page complained."""
+def new_page(browser: Browser, address: str, *, refused: Collection[int] = ()) -> Iterator[Page]:
+    """A page of a browser that was never here; fails at the end if the page complained.
+
+    Args:
+        refused: statuses that the test brings about, of which the browser speaks too.
+    """
     context = browser.new_context(base_url=address)
     context.set_default_timeout(WAIT_MS)
     page = context.new_page()
@@ -43,6 +47,8 @@ def new_page(browser: Browser, address: str) -> Iterator[Page]:
 
     def hear(said: ConsoleMessage) -> None:
         where = said.location.get("url", "")
+        if any(f"responded with a status of {status} " in said.text for status in refused):
+            return
         if said.type == "error" and where.startswith(address):  # not a provider's own pages
             complaints.append(f"{where}: {said.text}")
 

@@ -36,7 +36,7 @@ from mailhearth_local.embedded.valkey import EmbeddedValkey
 from mailhearth_web.app import create_app
 from mailhearth_web.frame.redis_acl import acl_rules
 from mailhearth_web.frame.services import Services, make_services
-from mailhearth_web.frame.session import COOKIE, LOCAL_COOKIE, token_hash
+from mailhearth_web.frame.session import COOKIE, local_cookie, token_hash
 from mailhearth_web.settings import WebSettings
 
 ADDRESS = "https://dash.test"
@@ -158,7 +158,7 @@ class Web:
             agent="tests",
         )
         domain = self.address.partition("://")[2].partition(":")[0]
-        name = COOKIE if self.address.startswith("https") else LOCAL_COOKIE
+        name = COOKIE if self.address.startswith("https") else local_cookie(self.settings)
         browser.set_cookie(name, token, domain=domain, secure=name == COOKIE)
         key = self.app.secret_key
         assert key is not None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 from importlib import import_module
+from io import BytesIO
+from typing import IO
 
-from flask import Flask, Response, request
+from flask import Flask, Request, Response, request
 
 from mailhearth_web.areas import AREAS
 from mailhearth_web.frame import access, csrf, errors, login, navigation, page, static
@@ -21,9 +23,18 @@ MAX_BODY = 16 * 1024 * 1024
 MAX_FORM_PARTS = 2_000
 
 
+class InMemory(Request):
+    """A request whose uploads stay in memory, where `MAX_BODY` bounds them: a list of mailboxes
+    holds passwords, which must not lie in a temporary file."""
+
+    def _get_file_stream(self, *about: object, **more: object) -> IO[bytes]:
+        return BytesIO()
+
+
 def create_app(settings: WebSettings, services: Services) -> Flask:
     """Wires the application; connects nothing."""
     app = Flask("mailhearth_web", static_folder=None, template_folder="templates")
+    app.request_class = InMemory
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY,
         MAX_FORM_PARTS=MAX_FORM_PARTS,

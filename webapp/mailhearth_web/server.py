@@ -21,6 +21,7 @@ from uuid import uuid4
 import structlog
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
+from gunicorn.http import wsgi
 from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client import CollectorRegistry
 
@@ -55,6 +56,14 @@ class _Log(Logger):  # type: ignore[misc]
         self.error_log.setLevel(logging.WARNING)
 
 
+class _Response(wsgi.Response):  # type: ignore[misc]
+    """Without the header `Server`: it tells nobody anything useful."""
+
+    def default_headers(self) -> list[str]:
+        lines: list[str] = super().default_headers()
+        return [line for line in lines if not line.lower().startswith("server:")]
+
+
 class _Application:
     """What gunicorn's worker asks for its WSGI application."""
 
@@ -80,6 +89,7 @@ class Server(ThreadWorker):  # type: ignore[misc]
         on_stop: Callable[[], None],
     ) -> None:
         super().__init__(0, 0, [listener], _Application(app), cfg.timeout, cfg, _Log(cfg))
+        wsgi.Response = _Response  # gunicorn has no setting for it
         self._on_stop = on_stop
         self._deadline_s = cfg.graceful_timeout + SLACK_SECONDS
 

@@ -1,7 +1,8 @@
 """An uploaded CSV of mailboxes: whatever encoding and separator, row by row, each mistake named.
 
 Nothing that is told of a row repeats what stood in its cells: with columns exchanged any of them
-may be a password.
+may be a password. A file is decoded as it is read, so that a large one costs its bytes and little
+more.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import codecs
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from io import StringIO
+from dataclasses import dataclass, field
+from io import BytesIO, TextIOWrapper
 
 from mailhearth_core.autoconfig import SignIn, known
 from mailhearth_core.errors import InvalidValue, MailhearthError
@@ -22,11 +23,15 @@ from mailhearth_core.verbs.mailbox_spec import (
     YES,
     InvalidMailbox,
     MailboxSpec,
+    check_address,
     parse_spec,
 )
 
-MAX_ROWS = 10_000
-"""Mailboxes of one import; the rows beyond are counted and named, not read."""
+MAX_ROWS = 100_000
+"""Rows of one file. One with more is refused whole."""
+MAX_BYTES = 15 * 1024 * 1024
+"""Of one file: 100,000 rows of 150 bytes."""
+CHUNK_BYTES = 64 * 1024
 NEEDED = ("address", "password")
 OPTIONAL = ("imap", "smtp", "tls", "username", "name", "timezone", "pool", "consent")
 """Of these imap and smtp are needed where the address's provider is not a common one."""
@@ -47,16 +52,22 @@ class UnreadableFile(MailhearthError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """A file's text.
+    """A file that is text.
 
     Attributes:
+        codec: Python's name of the encoding.
         encoding: its name for people.
         guessed: nothing in the file says so; names may have come out wrong.
     """
 
-    text: str
+    data: bytes = field(repr=False)
+    codec: str
     encoding: str
     guessed: bool
+
+    def lines(self) -> TextIOWrapper:
+        """The text from its beginning, line ends as they are."""
+        return TextIOWrapper(BytesIO(self.data), self.codec, newline="")
 
 
 @dataclass(frozen=True)
@@ -84,22 +95,19 @@ class Row:
     mistakes: tuple[Mistake, ...]
 
 
-@dataclass(frozen=True)
-class Beyond:
-    """Rows after the last that one import takes."""
-
-    line: int
-    count: int
-
-
 def decode(data: bytes) -> Decoded:
-    """The text of a CSV in UTF-8 or UTF-16, or else, as a guess, in Windows-1252.
+    """A CSV in UTF-8 or UTF-16, or else, as a guess, in Windows-1252.
 
     Raises:
-        UnreadableFile: it is empty, a workbook, or no text at all.
+        UnreadableFile: it is empty, too large, a workbook, or no text at all.
     """
     if not data.strip():
         raise UnreadableFile("The file is empty.")
+    if len(data) > MAX_BYTES:
+        raise UnreadableFile(
+            f"The file has {len(data):,} bytes; one import takes {MAX_BYTES:,} at most.",
+            hint="Nothing of it was read. Split it into several files.",
+        )
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise UnreadableFile(
             "The file is a workbook, not a CSV.",
@@ -107,65 +115,90 @@ def decode(data: bytes) -> Decoded:
         )
     for mark, codec, name in _MARKS:
         if data.startswith(mark):
-            return Decoded(_decoded(data, codec, name), name, guessed=False)
+            return _decoded(Decoded(data, codec, name, guessed=False))
     if b"\x00" in data[:4_000]:  # UTF-16 without its mark: every second byte of Latin text is zero
         codec = "utf-16-be" if data[:1] == b"\x00" else "utf-16-le"
-        return Decoded(_decoded(data, codec, "UTF-16"), "UTF-16", guessed=True)
+        return _decoded(Decoded(data, codec, "UTF-16", guessed=True))
+    file = Decoded(data, "utf-8", "UTF-8", guessed=False)
     try:
-        return Decoded(data.decode("utf-8"), "UTF-8", guessed=False)
+        for _ in _chunks(file):
+            pass
     except UnicodeDecodeError:
-        return Decoded(_decoded(data, "cp1252", "Windows-1252"), "Windows-1252", guessed=True)
+        return _decoded(Decoded(data, "cp1252", "Windows-1252", guessed=True))
+    return file
 
 
-def _decoded(data: bytes, codec: str, name: str) -> str:
+def _chunks(file: Decoded) -> Iterator[str]:
+    with file.lines() as text:
+        while chunk := text.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _decoded(file: Decoded) -> Decoded:
+    """The file, once all of it has been decoded to see whether that is possible."""
+    line = 1
     try:
-        text = data.decode(codec)
+        for chunk in _chunks(file):
+            if "\x00" in chunk:
+                raise UnreadableFile("The file is no text.", hint="Save it as CSV in UTF-8.")
+            line += chunk.count("\n")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line += bytes(error.object).count(b"\n", 0, error.start)
         raise UnreadableFile(
-            f"The file is no text in {name} (line {line}).",
+            f"The file is no text in {file.encoding} (line {line}).",
             hint="Save it as CSV in UTF-8 and upload that.",
         ) from None
-    if "\x00" in text:
-        raise UnreadableFile("The file is no text.", hint="Save it as CSV in UTF-8.")
-    return text
+    return file
 
 
 def read(
-    text: str, *, consent: str = "none", allow_app_passwords: bool = False
-) -> Iterator[Row | Beyond]:
-    """Each row, and in the end what was too much.
+    file: Decoded, *, consent: str = "none", allow_app_passwords: bool = False
+) -> Iterator[Row]:
+    """Each row. The file as a whole is looked through before the first of them is given.
 
     Args:
         consent: of rows that say nothing of it.
     Raises:
-        UnreadableFile: the header is wrong, or a quote is left open.
+        UnreadableFile: the header is wrong, a quote is left open, or there are too many rows.
     """
-    first_line = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first_line.count)
-    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
-    lines: dict[str, int] = {}
-    taken = 0
-    try:
-        header = [column.strip().lower() for column in next(reader)]
-        _check_header(header)
+    header, delimiter = _looked_through(file)
+    seen: dict[str, int] = {}
+    with file.lines() as text:
+        reader = csv.reader(text, delimiter=delimiter)
+        next(reader)
         for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            line = reader.line_num
-            if taken == MAX_ROWS:
-                more = sum(any(cell.strip() for cell in rest) for rest in reader)
-                yield Beyond(line, 1 + more)
-                return
-            taken += 1
-            yield _row(line, cells, header, lines, consent, allow_app_passwords)
-    except csv.Error:
-        raise UnreadableFile(
-            f"Around line {reader.line_num} the file is no CSV any more.",
-            hint="Look for a quotation mark that is opened and never closed.",
-        ) from None
-    if not taken:
+            if _is_row(cells):
+                yield _row(reader.line_num, cells, header, seen, consent, allow_app_passwords)
+
+
+def _looked_through(file: Decoded) -> tuple[list[str], str]:
+    """The header and the delimiter of a file that can be read to its end."""
+    with file.lines() as text:
+        first_line = text.readline()
+        delimiter = max(",;\t", key=first_line.count)
+        text.seek(0)
+        reader = csv.reader(text, delimiter=delimiter)
+        try:
+            header = [column.strip().lower() for column in next(reader)]
+            _check_header(header)
+            rows = sum(_is_row(cells) for cells in reader)
+        except csv.Error:
+            raise UnreadableFile(
+                f"Around line {reader.line_num} the file is no CSV any more.",
+                hint="Look for a quotation mark that is opened and never closed.",
+            ) from None
+    if not rows:
         raise UnreadableFile("The file has a header and no rows.")
+    if rows > MAX_ROWS:
+        raise UnreadableFile(
+            f"The file has {rows:,} rows; one import takes {MAX_ROWS:,} at most.",
+            hint="Nothing of it was kept. Split it into several files.",
+        )
+    return header, delimiter
+
+
+def _is_row(cells: list[str]) -> bool:
+    return any(cell and not cell.isspace() for cell in cells)
 
 
 def _check_header(header: list[str]) -> None:
@@ -196,7 +229,7 @@ def _row(
     line: int,
     cells: list[str],
     header: list[str],
-    lines: dict[str, int],
+    seen: dict[str, int],
     consent: str,
     allow_app_passwords: bool,
 ) -> Row:
@@ -217,10 +250,10 @@ def _row(
     if not mistakes:
         spec, mistakes = _parsed(values, password, consent, allow_app_passwords)
     address = spec.address if spec else _address(values.get("address", ""))
-    if address and address in lines:
-        mistakes.append(Mistake("address", f"is on line {lines[address]} already"))
+    if address and address in seen:
+        mistakes.append(Mistake("address", f"is on line {seen[address]} already"))
     elif address:
-        lines[address] = line
+        seen[address] = line
     pool = values.get("pool", "")
     return Row(line, address, pool, None if mistakes else spec, tuple(mistakes))
 
@@ -275,10 +308,9 @@ def _mistake(mistake: InvalidValue, values: Mapping[str, str]) -> Mistake:
 def _address(text: str) -> str:
     """The address as it would be stored, "" for anything else (it may be a password)."""
     try:
-        parse_spec({"address": text, "imap": "mail.example:993", "smtp": "mail.example:465"}, None)
-    except InvalidMailbox:
+        return check_address(text)
+    except InvalidValue:
         return ""
-    return text.lower()
 
 
 def _plain(text: str) -> str:

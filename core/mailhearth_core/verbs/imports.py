@@ -1,16 +1,21 @@
 """Importing mailboxes: a file is read, sealed and kept for an hour; a person looks; it is done.
 
-Reading seals every password with its mailbox's final id, so that none lies anywhere in clear.
-Carrying it out is one transaction: all of it or nothing.
+Reading seals every password with its mailbox's final id, so that none lies anywhere in clear. It
+goes by batches, each a transaction of its own, so that a large file neither fills the memory nor
+holds a connection; nobody knows the import before all of it is there. Carrying it out is one
+transaction: all of it or nothing.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from io import StringIO
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -27,7 +32,7 @@ from mailhearth_core.storage.named import named
 from mailhearth_core.verbs import import_file, mailboxes
 from mailhearth_core.verbs.connecting import settings_of
 from mailhearth_core.verbs.credentials import Sealer
-from mailhearth_core.verbs.import_file import Beyond, Decoded, Mistake, Row
+from mailhearth_core.verbs.import_file import Decoded, Mistake, Row
 from mailhearth_core.verbs.wishes import Actor, audit
 from mailhearth_core.warmup.window import local_midnight
 
@@ -42,8 +47,7 @@ class Preview:
 
     Attributes:
         guessed: the encoding is a guess.
-        rows: how many were read; `wrong` of them are refused.
-        beyond: how many came after the last that one import takes, from the line `beyond_from`.
+        rows: how many there are; `wrong` of them are refused.
     """
 
     id: UUID
@@ -52,8 +56,6 @@ class Preview:
     guessed: bool
     rows: int
     wrong: int
-    beyond: int
-    beyond_from: int | None
     created_at: datetime
     expires_at: datetime
 
@@ -64,7 +66,19 @@ class Preview:
     @property
     def is_whole(self) -> bool:
         """Whether nothing of the file would be left out."""
-        return not self.wrong and not self.beyond
+        return not self.wrong
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What a file is read with."""
+
+    door: TenantDoor
+    workspace_id: UUID
+    sandbox: bool
+    sealer: Sealer
+    pools: Mapping[str, UUID]
+    pool_id: UUID
 
 
 def prepare(
@@ -87,7 +101,7 @@ def prepare(
         NotFound: the pool is not there.
         NotYet: the workspace has no key so far.
     """
-    decoded = import_file.decode(data)
+    file = import_file.decode(data)
     with door.tenant_tx(workspace_id) as conn:
         mailboxes.check_workspace(conn)
         sandbox = read_installation(conn).sandbox
@@ -95,21 +109,18 @@ def prepare(
         pools = {row["name"]: row["id"] for row in SQL.pool_names(conn)}
     if pool_id not in pools.values():
         raise NotFound("There is no such pool in this workspace.")
-    rows: list[Row] = []
-    beyond = Beyond(0, 0)
-    for found in import_file.read(
-        decoded.text, consent=consent, allow_app_passwords=allow_app_passwords
-    ):
-        if isinstance(found, Beyond):
-            beyond = found
-        else:
-            rows.append(_placed(found, pools, sandbox=sandbox))
-    with door.tenant_tx(workspace_id) as conn:
-        addresses = [row.address for row in rows if row.spec]
-        taken = {row["address"] for row in SQL.taken_among(conn, addresses=addresses)}
-    told = [_untaken(row, taken) for row in rows]
-    lines = [_columns(row, pools.get(row.pool, pool_id), sealer) for row in told]
-    return _store(door, workspace_id, lines, decoded, file_name, beyond)
+    reading = _Reading(door, workspace_id, sandbox, sealer, pools, pool_id)
+    rows = import_file.read(file, consent=consent, allow_app_passwords=allow_app_passwords)
+    batch = list(islice(rows, BATCH))  # before anything is kept: it may be no list at all
+    import_id = _begin(reading, file, file_name)
+    try:
+        while batch:
+            _keep(reading, import_id, batch)
+            batch = list(islice(rows, BATCH))
+    except BaseException:
+        drop(door, workspace_id, import_id)
+        raise
+    return import_id
 
 
 def look(door: TenantDoor, workspace_id: UUID, import_id: UUID) -> Preview:
@@ -143,6 +154,28 @@ def rows_of(
         )
 
 
+def mistakes_csv(
+    door: TenantDoor, workspace_id: UUID, import_id: UUID
+) -> Generator[bytes, None, None]:
+    """All mistakes of a file as a CSV, one a row, in chunks. No connection is held between them."""
+    text = StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("line", "address", "column", "mistake"))
+    line = 0
+    while True:
+        with door.tenant_tx(workspace_id) as conn:
+            rows = list(SQL.import_mistakes(conn, import_id=import_id, after=line, limit=BATCH))
+        for row in rows:
+            for error in row["errors"]:
+                writer.writerow(
+                    (row["line"], _harmless(row["address"]), error["column"], error["text"])
+                )
+        yield _taken_from(text)
+        if len(rows) < BATCH:
+            return
+        line = rows[-1]["line"]
+
+
 def asks_network(door: TenantDoor, workspace_id: UUID, import_id: UUID) -> bool:
     """Whether a row agrees to peering with the network, for who may not say so for others."""
     with door.tenant_tx(workspace_id) as conn:
@@ -167,7 +200,7 @@ def carry_out(
             if held is None:
                 raise _gone()
             mailboxes.check_workspace(conn)
-            _check(conn, import_id, beyond=held["beyond"], only_good=only_good)
+            _check(conn, import_id, only_good=only_good)
             now = business_now(conn)
             zones = [row["timezone"] for row in SQL.import_timezones(conn, import_id=import_id)]
             midnights = {zone: local_midnight(now, zone).isoformat() for zone in zones}
@@ -263,35 +296,49 @@ _ARRAYS = {
 }
 
 
-def _store(
-    door: TenantDoor,
-    workspace_id: UUID,
-    lines: Sequence[Mapping[str, Any]],
-    decoded: Decoded,
-    file_name: str,
-    beyond: Beyond,
-) -> UUID:
+def _begin(reading: _Reading, file: Decoded, file_name: str) -> UUID:
     import_id = uuid7()
     machine = datetime.now(UTC)
-    with door.tenant_tx(workspace_id) as conn:
+    with reading.door.tenant_tx(reading.workspace_id) as conn:
         SQL.drop_old_imports(conn, now=machine)
         SQL.add_import(
             conn,
-            workspace_id=workspace_id,
+            workspace_id=reading.workspace_id,
             id=import_id,
             file_name=_shown(file_name),
-            encoding=decoded.encoding,
-            guessed=decoded.guessed,
-            beyond=beyond.count,
-            beyond_from=beyond.line or None,
+            encoding=file.encoding,
+            guessed=file.guessed,
             created_at=machine,
             expires_at=machine + LIFE,
         )
-        for start in range(0, len(lines), BATCH):
-            batch = lines[start : start + BATCH]
-            arrays = {name: [line[column] for line in batch] for column, name in _ARRAYS.items()}
-            SQL.add_import_rows(conn, workspace_id=workspace_id, import_id=import_id, **arrays)
     return import_id
+
+
+def _keep(reading: _Reading, import_id: UUID, rows: Sequence[Row]) -> None:
+    """Keeps a few rows, their passwords sealed."""
+    placed = [_placed(row, reading.pools, sandbox=reading.sandbox) for row in rows]
+    addresses = [row.address for row in placed if row.spec]
+    with reading.door.tenant_tx(reading.workspace_id) as conn:
+        taken = {row["address"] for row in SQL.taken_among(conn, addresses=addresses)}
+    lines = [
+        _columns(_untaken(row, taken), reading.pools.get(row.pool, reading.pool_id), reading.sealer)
+        for row in placed
+    ]
+    arrays = {name: [line[column] for line in lines] for column, name in _ARRAYS.items()}
+    with reading.door.tenant_tx(reading.workspace_id) as conn:
+        SQL.add_import_rows(conn, workspace_id=reading.workspace_id, import_id=import_id, **arrays)
+
+
+def _taken_from(text: StringIO) -> bytes:
+    found = text.getvalue().encode()
+    text.seek(0)
+    text.truncate()
+    return found
+
+
+def _harmless(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell
 
 
 def _shown(file_name: str) -> str:
@@ -299,7 +346,7 @@ def _shown(file_name: str) -> str:
     return name[:100] or "file"
 
 
-def _check(conn: Connection, import_id: UUID, *, beyond: int, only_good: bool) -> None:
+def _check(conn: Connection, import_id: UUID, *, only_good: bool) -> None:
     for row in SQL.import_key_versions(conn, import_id=import_id):
         if row["state"] not in ("active", "retiring", "archived"):
             raise Conflict(
@@ -312,7 +359,7 @@ def _check(conn: Connection, import_id: UUID, *, beyond: int, only_good: bool) -
         list(SQL.import_rows(conn, import_id=import_id, only_wrong=True, limit=1, offset=0))
     )
     taken = list(SQL.import_taken(conn, import_id=import_id))
-    if wrong or beyond:
+    if wrong:
         raise Conflict(
             "The file has rows that cannot be imported.", hint="Leave them out, or mend it."
         )

@@ -11,8 +11,9 @@ from database import ACTOR, TestInstallation
 from mailhearth_core.errors import Conflict, NotFound
 from mailhearth_core.sealing import Binding, open_sealed
 from mailhearth_core.verbs import import_file, imports
-from mailhearth_core.verbs.credentials import destinations
-from mailhearth_core.verbs.import_file import Beyond, Row, UnreadableFile
+from mailhearth_core.verbs.credentials import Sealer, destinations
+from mailhearth_core.verbs.import_file import UnreadableFile
+from mailhearth_core.verbs.mailbox_spec import MailboxSpec
 
 HEADER = "address,imap,smtp,password,name,timezone,pool,consent\n"
 
@@ -26,7 +27,7 @@ def line(address: str, password: str = "pass-1", **cells: str) -> str:
 
 
 def mistakes(text: str, **options: bool) -> list[list[tuple[str, str]]]:
-    rows = [row for row in import_file.read(text, **options) if isinstance(row, Row)]  # type: ignore[arg-type]
+    rows = import_file.read(import_file.decode(text.encode()), **options)  # type: ignore[arg-type]
     return [[(m.column, m.text) for m in row.mistakes] for row in rows]
 
 
@@ -81,8 +82,7 @@ def test_encodings_and_separators_of_spreadsheets(
     )
     decoded = import_file.decode(text.encode(codec))
     assert (decoded.encoding, decoded.guessed) == (name, guessed)
-    (row,) = import_file.read(decoded.text)
-    assert isinstance(row, Row)
+    (row,) = import_file.read(decoded)
     assert row.spec is not None
     assert (row.spec.display_name, row.spec.password.reveal()) == ("Jürgen", "pässwört")
 
@@ -98,22 +98,15 @@ def test_encodings_and_separators_of_spreadsheets(
         (b"ann@one.test,hunter2\n", "missing: address, password; no column of ours.*: 1, 2"),
         (b"address,password,tls,tls\nx,y,,\n", "there twice: tls"),
         (b'address,password\nann@gmx.de,"' + b"x" * 200_000, "Around line"),
+        (b"address,password\n" + b"\xff" * 70_000 + b"\n\x81", "Windows-1252 .line 3"),
+        (b"x" * (import_file.MAX_BYTES + 1), "15,728,641 bytes; one import takes 15,728,640"),
+        (b"address,password\n" + b"a,b\n\n , \n" * 100_001, "has 100,001 rows; .* 100,000"),
     ],
 )
 def test_what_is_no_list_is_said_in_one_sentence(data: bytes, reason: str) -> None:
     with pytest.raises(UnreadableFile, match=reason) as told:
-        list(import_file.read(import_file.decode(data).text))
+        next(iter(import_file.read(import_file.decode(data))))
     assert "hunter2" not in str(told.value)
-
-
-def test_a_hundred_thousand_rows_are_read_up_to_the_limit_and_the_rest_is_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(import_file, "MAX_ROWS", 3)
-    text = HEADER + "".join(line(f"a{n}@one.test") for n in range(100_000))
-    *rows, beyond = import_file.read(text)
-    assert len(rows) == 3
-    assert beyond == Beyond(line=5, count=99_997)
 
 
 @pytest.fixture
@@ -239,3 +232,27 @@ def test_another_workspace_sees_no_import_and_an_old_one_is_forgotten(
     with installation.database("scheduler").tx() as conn:
         conn.execute("SELECT sched.settle(clock_timestamp(), NULL)").fetchall()
     assert count(installation, "mailbox_import_rows") == 0
+
+
+def test_what_breaks_off_half_way_leaves_no_import(
+    installation: TestInstallation, place: tuple[UUID, UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is kept batch by batch; the last row of this one cannot be sealed."""
+    monkeypatch.setattr(imports, "BATCH", 2)
+    text = HEADER + "".join(line(f"a{n}@one.test") for n in range(5))
+    import_id = prepare(installation, place, text)
+    assert imports.look(installation.web_door, place[0], import_id).good == 5
+    imports.drop(installation.web_door, place[0], import_id)
+    seal, kept = Sealer.seal, []
+
+    def breaking(sealer: Sealer, mailbox_id: UUID, spec: MailboxSpec) -> dict[str, bytes]:
+        if spec.address == "a4@one.test":
+            kept.append(count(installation, "mailbox_import_rows"))
+            raise OSError("out of randomness")
+        return seal(sealer, mailbox_id, spec)
+
+    monkeypatch.setattr(Sealer, "seal", breaking)
+    with pytest.raises(OSError, match="randomness"):
+        prepare(installation, place, text)
+    assert kept == [4]
+    assert count(installation, "mailbox_imports") + count(installation, "mailbox_import_rows") == 0

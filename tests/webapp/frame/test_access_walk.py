@@ -69,6 +69,7 @@ TABLE: dict[str, str | Permission] = {
     "imports.upload": P.WORK_MAILBOXES,
     "imports.example": P.WORK_MAILBOXES,
     "imports.look": P.WORK_MAILBOXES,
+    "imports.mistakes": P.WORK_MAILBOXES,
     "imports.carry_out": P.WORK_MAILBOXES,
     "imports.drop": P.WORK_MAILBOXES,
     "pools.index": P.LOOK,

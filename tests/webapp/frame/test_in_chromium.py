@@ -15,7 +15,7 @@ from chromium import chromium, new_page, served
 from database import TestInstallation
 from mailhearth_core.verbs.people import Person
 from mailhearth_local.embedded.valkey import EmbeddedValkey
-from mailhearth_web.frame.session import LOCAL_COOKIE
+from mailhearth_web.frame.session import local_cookie
 from waiting import wait_for
 from web import Web
 
@@ -44,9 +44,10 @@ def opened(installation: TestInstallation, valkey: EmbeddedValkey) -> Iterator[O
         web.join(person, "owner")
         pool = installation.pool(web.workspace)
         installation.mailbox(web.workspace, pool, "ann@one.test")
-        cookie = web.browser(person).get_cookie(LOCAL_COOKIE, domain="127.0.0.1")
+        name = local_cookie(web.settings)
+        cookie = web.browser(person).get_cookie(name, domain="127.0.0.1")
         assert cookie is not None
-        page.context.add_cookies([{"name": LOCAL_COOKIE, "value": cookie.value, "url": address}])
+        page.context.add_cookies([{"name": name, "value": cookie.value, "url": address}])
         try:
             yield Opened(web, person, page, address)
         finally:

@@ -90,7 +90,7 @@ def live_page(web: Web, process: Process) -> Iterator[BinaryIO]:
         host = f"127.0.0.1:{process.port}"
         connection.sendall(
             f"GET /events HTTP/1.1\r\nHost: {host}\r\n"
-            f"Cookie: {LOCAL_COOKIE}={cookie.value}\r\n\r\n".encode()
+            f"Cookie: {LOCAL_COOKIE}-{process.port}={cookie.value}\r\n\r\n".encode()
         )
         with connection.makefile("rb") as stream:
             assert stream.readline().startswith(b"HTTP/1.1 200 ")
@@ -109,6 +109,7 @@ def test_it_serves_is_ready_and_stops_in_time(web: Web, tmp_path: Path) -> None:
         assert headers["Content-Type"] == "text/html; charset=utf-8"
         for name, value in SECURITY_HEADERS:
             assert headers.get_all(name) == [value], name
+        assert "Server" not in headers
         for path in ("/healthz", "/readyz"):
             assert process.get(path)[0] == 200
             assert process.get(path, process.probe_port)[0] == 200
@@ -147,6 +148,7 @@ def test_what_is_no_http_gets_the_headers_too(web: Web, tmp_path: Path) -> None:
                 for name, value in SECURITY_HEADERS:
                     assert response.headers.get_all(name) == [value], name
                 assert response.headers["X-Request-ID"]
+                assert "Server" not in response.headers
 
 
 def test_wrong_settings_are_told_at_once() -> None:

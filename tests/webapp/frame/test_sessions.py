@@ -16,7 +16,7 @@ from database import TestInstallation
 from mailhearth_core.settings import SettingsError
 from mailhearth_local.embedded.valkey import EmbeddedValkey
 from mailhearth_web.frame.access import public, signed_in
-from mailhearth_web.frame.session import COOKIE, LOCAL_COOKIE, begin, finish
+from mailhearth_web.frame.session import COOKIE, LOCAL_COOKIE, begin, finish, local_cookie
 from mailhearth_web.frame.visit import visit
 from mailhearth_web.settings import WebSettings
 from web import LOCAL_ADDRESS, Web, running_web
@@ -187,10 +187,27 @@ def test_loopback_http_has_its_own_name_without_secure(
         add_views(web)
         made = cookie(web.visitor().get("/t/put/x"))
         assert made is not None
-        assert made.key == LOCAL_COOKIE == "mailhearth-local"
+        assert made.key == local_cookie(web.settings) == "mailhearth-local-8787"
         assert made["secure"] == ""
         assert made["httponly"] is True
         assert made["samesite"] == "Lax"
+
+
+def test_two_installations_on_one_machine_do_not_end_each_others_sessions(
+    installation: TestInstallation, valkey: EmbeddedValkey
+) -> None:
+    """A browser keeps its cookies by host, whatever the port."""
+    with (
+        running_web(installation, valkey, address=LOCAL_ADDRESS) as web,
+        running_web(installation, valkey, address="http://127.0.0.1:9797") as other,
+    ):
+        for each in (web, other):
+            add_views(each)
+        ann = web.browser(web.person("ann"))
+        foreign = cookie(other.visitor().get("/t/put/x"))
+        assert foreign is not None
+        ann.set_cookie(foreign.key, foreign.value, domain="127.0.0.1")
+        assert ann.get("/t/me").status_code == 200
 
 
 def test_the_weaker_name_cannot_appear_anywhere_else(web: Web) -> None:
@@ -200,7 +217,8 @@ def test_the_weaker_name_cannot_appear_anywhere_else(web: Web) -> None:
     token = web.browser(person).get_cookie(COOKIE, domain="dash.test")
     assert token is not None
     visitor = web.visitor()
-    visitor.set_cookie(LOCAL_COOKIE, token.value, domain="dash.test")
+    for name in (LOCAL_COOKIE, local_cookie(web.settings)):
+        visitor.set_cookie(name, token.value, domain="dash.test")
     assert visitor.get("/t/look").text == "- nobody"
     # A request that claims to be plain http, or for localhost, does not make it appear.
     for headers in ({"X-Forwarded-Proto": "http"}, {"Host": "localhost"}, {"Host": "127.0.0.1"}):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import io
+from collections import Counter
 from uuid import UUID
 
 import pytest
-from werkzeug.test import TestResponse
+from werkzeug import formparser
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import TestResponse, encode_multipart
 
 from web import Browser, Web
 
@@ -23,9 +27,14 @@ def pool(web: Web) -> UUID:
 
 
 def upload(web: Web, browser: Browser, pool: UUID, data: bytes) -> TestResponse:
-    return browser.submit(
+    fields = {"pool": str(pool), "consent": "y", "csrf_token": browser.csrf}
+    file = FileStorage(io.BytesIO(data), "list.csv")
+    boundary, body = encode_multipart({**fields, "file": file})
+    return browser.post(
         f"/w/{web.workspace}/imports",
-        {"file": (io.BytesIO(data), "list.csv"), "pool": str(pool), "consent": "y"},
+        data=body,
+        content_type=f"multipart/form-data; boundary={boundary}",
+        headers={"Origin": browser.address},
     )
 
 
@@ -72,6 +81,48 @@ def test_mistakes_are_told_row_by_row_and_the_good_rows_can_be_taken(web: Web, p
     assert count(web) == 1
 
 
+def test_a_hundred_thousand_rows_are_each_answered_and_the_good_ones_taken(
+    web: Web, pool: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a wrong encoding, with formulas, duplicates and more, as many as there may be."""
+    # Its passwords never lie in a temporary file: making one would fail.
+    for maker in ("SpooledTemporaryFile", "TemporaryFile"):
+        monkeypatch.setattr(formparser, maker, None, raising=False)
+    ann = web.member("member")
+    good = [line(f"g{n}@one.test", name="J\xf6rg") for n in range(1_000)]
+    wrong = (
+        [line(f"+p{n}@one.test", name="=1+1") for n in range(9_000)]
+        + [line("G7@one.test")] * 9_000
+        + [line("canary-cell", password="")] * 9_000
+        + [line("p@one.test").replace("\n", ";\n")] * 72_000
+    )
+    data = (HEADER + "".join(good + wrong)).encode("cp1252")
+    refused = upload(web, ann, pool, data + line("last@one.test").encode())
+    assert (refused.status_code, refused.text.count("has 100,001 rows")) == (422, 1)
+    assert web.installation.one("SELECT count(*) AS n FROM mailbox_imports")["n"] == 0
+
+    look = upload(web, ann, pool, data).headers["Location"]
+    page = ann.get(f"{look}?show=all&page=2000").text.replace("\u202f", "")
+    assert "Import 1000 and leave out 99000" in page
+    assert page.count('<td class="num">') == 50
+    assert '<td class="num">100001</td>' in page
+    assert "J\xf6rg" in ann.get(f"{look}?show=all").text
+    answer = ann.get(f"{look}/mistakes.csv")
+    told = list(csv.DictReader(io.StringIO(answer.text)))
+    assert "canary" not in answer.text
+    assert [int(row["line"]) for row in told[-72_000:]] == list(range(28_002, 100_002))
+    assert Counter((row["address"][:3], row["column"], row["mistake"][:9]) for row in told) == {
+        ("'+p", "name", "looks lik"): 9_000,  # no formula in the answer either
+        ("g7@", "address", "is on lin"): 9_000,
+        ("", "address", "is no e-m"): 9_000,
+        ("", "password", "is empty"): 9_000,
+        ("", "", "has 8 cel"): 72_000,
+    }
+    done = ann.submit(f"{look}/carry-out", {"only_good": "yes"})
+    assert "1,000 mailboxes imported" in ann.get(done.headers["Location"]).text
+    assert count(web) == 1_000
+
+
 def test_what_is_no_list_is_said_beside_the_file(web: Web, pool: UUID) -> None:
     ann = web.member("member")
     for data, told in (
@@ -83,8 +134,9 @@ def test_what_is_no_list_is_said_beside_the_file(web: Web, pool: UUID) -> None:
         assert (answer.status_code, 'id="file-error"' in answer.text) == (422, True)
         assert told in answer.text
         assert "canary-row" not in answer.text
-    without = ann.submit(f"/w/{web.workspace}/imports", {"pool": str(pool)})
-    assert without.status_code == 422
+    for sent in ({}, {"file": "as text"}):
+        without = ann.submit(f"/w/{web.workspace}/imports", {"pool": str(pool), **sent})
+        assert without.status_code == 422
     example = ann.get(f"/w/{web.workspace}/imports/example.csv")
     assert example.text.startswith("address,password,imap")
 

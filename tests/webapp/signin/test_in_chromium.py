@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
@@ -64,7 +65,8 @@ def test_a_person_signs_in_adds_another_way_and_leaves(page: Page) -> None:
     expect(page.get_by_text("You can sign in with it from now on.")).to_be_visible()
     expect(page.get_by_text("ada@elsewhere.test")).to_be_visible()
     cookies = page.context.cookies(page.url)
-    ours = [cookie for cookie in cookies if cookie.get("name") == "mailhearth-local"]
+    name = f"mailhearth-local-{urlsplit(page.url).port}"
+    ours = [cookie for cookie in cookies if cookie.get("name") == name]
     assert [(cookie.get("httpOnly"), cookie.get("sameSite")) for cookie in ours] == [(True, "Lax")]
     page.locator(".side-foot summary").click()
     page.locator(".side-foot").get_by_role("button", name="Sign out").click()

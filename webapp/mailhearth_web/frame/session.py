@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, cast
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import flask
@@ -27,7 +28,7 @@ from mailhearth_web.settings import WebSettings
 
 COOKIE = "__Host-mailhearth"
 LOCAL_COOKIE = "mailhearth-local"
-"""On http://localhost alone, where Safari drops Secure cookies."""
+"""On http://localhost alone, where Safari drops Secure cookies. The port is added to it."""
 VISITOR_LIFE = timedelta(hours=1)
 """Of the session of somebody who has not signed in: long enough to do so."""
 MAX_AGENT = 200
@@ -36,7 +37,14 @@ MAX_AGENT = 200
 def cookie_name(settings: WebSettings, request: Request) -> str:
     """The weaker name only where the address is this machine's own over plain http."""
     plain = not settings.is_https and is_loopback(_hostname(request.host))
-    return LOCAL_COOKIE if plain else COOKIE
+    return local_cookie(settings) if plain else COOKIE
+
+
+def local_cookie(settings: WebSettings) -> str:
+    """The weaker name, with the port of the address: a browser keeps one jar for all ports of a
+    host, and a machine may have several installations.
+    """
+    return f"{LOCAL_COOKIE}-{urlsplit(settings.public_url).port or 80}"
 
 
 def _hostname(host: str) -> str:

@@ -42,42 +42,51 @@ WITH found AS (
 SELECT pool_id, standing, count(*)::integer AS n FROM found GROUP BY 1, 2;
 
 -- name: page
--- One page of mailboxes. The sums that a sort does not need are taken for the page's rows alone.
-WITH base AS (
-  SELECT m.workspace_id, m.id, m.address, m.display_name, m.pool_id, p.name AS pool, p.policy, m.domain, m.state,
-    m.state_reason, m.consent, m.phase, m.phase_until, m.auth, m.peer_provider, m.last_error, m.created_at, m.timezone,
-    m.connected_at,
-    CASE WHEN m.consent = 'none' THEN 'without_consent'
-      WHEN m.state <> 'active' THEN m.state
-      WHEN m.phase IN ('blocked', 'quarantined') THEN m.phase
-      WHEN m.connected_at IS NULL THEN 'connecting' ELSE 'warming' END AS standing
-  FROM mailboxes m JOIN pools p ON p.workspace_id = m.workspace_id AND p.id = m.pool_id
-  WHERE m.state <> 'removed' AND (:pool_id::uuid IS NULL OR m.pool_id = :pool_id)
-    AND (:pattern::text IS NULL OR m.address LIKE :pattern OR lower(m.display_name) LIKE :pattern)),
-hits AS (
-  SELECT b.*, (:now::timestamptz AT TIME ZONE b.timezone)::date AS today,
-    CASE :sort::text WHEN 'volume' THEN s.volume::numeric WHEN 'health' THEN r.share
-      WHEN 'added' THEN extract(epoch FROM b.created_at) END AS number,
-    CASE :sort::text WHEN 'pool' THEN b.pool WHEN 'standing' THEN b.standing WHEN 'address' THEN b.address END AS word
-  FROM base b
-  LEFT JOIN day_sizes s ON :sort::text = 'volume' AND s.workspace_id = b.workspace_id AND s.mailbox_id = b.id
-    AND s.day = (:now::timestamptz AT TIME ZONE b.timezone)::date
+-- One page of mailboxes. What is sorted is as narrow as can be: ids and the sort's own key, of which only the page's
+-- are kept. All else is read for the page's rows alone.
+WITH hits AS (
+  SELECT f.workspace_id, f.id, f.address,
+    CASE WHEN :descending::boolean THEN -1 ELSE 1 END * CASE :sort::text WHEN 'volume' THEN s.volume::numeric
+      WHEN 'health' THEN r.share WHEN 'added' THEN extract(epoch FROM f.created_at) END AS number,
+    CASE :sort::text WHEN 'pool' THEN p.name WHEN 'standing' THEN f.standing WHEN 'address' THEN f.address END AS word
+  FROM (
+    SELECT m.workspace_id, m.id, m.address, m.created_at, m.timezone, m.pool_id,
+      CASE WHEN m.consent = 'none' THEN 'without_consent'
+        WHEN m.state <> 'active' THEN m.state
+        WHEN m.phase IN ('blocked', 'quarantined') THEN m.phase
+        WHEN m.connected_at IS NULL THEN 'connecting' ELSE 'warming' END AS standing
+    FROM mailboxes m
+    WHERE m.state <> 'removed' AND (:pool_id::uuid IS NULL OR m.pool_id = :pool_id)
+      AND (:pattern::text IS NULL OR m.address LIKE :pattern OR lower(m.display_name) LIKE :pattern)) f
+  LEFT JOIN pools p ON :sort::text = 'pool' AND p.workspace_id = f.workspace_id AND p.id = f.pool_id
+  LEFT JOIN day_sizes s ON :sort::text = 'volume' AND s.workspace_id = f.workspace_id AND s.mailbox_id = f.id
+    AND s.day = (:now::timestamptz AT TIME ZONE f.timezone)::date
     AND s.day BETWEEN (:now::timestamptz AT TIME ZONE 'UTC')::date - 1 AND (:now::timestamptz AT TIME ZONE 'UTC')::date + 1
   LEFT JOIN (
     SELECT r.mailbox_id, sum(r.inbox)::numeric / nullif(sum(r.inbox + r.junk + r.other + r.missing), 0) AS share
     FROM rollups r
     WHERE :sort::text = 'health' AND r.day > (:now::timestamptz AT TIME ZONE 'UTC')::date - 7 GROUP BY 1) r
-    ON r.mailbox_id = b.id
-  WHERE :standing::text IS NULL OR b.standing = :standing),
+    ON r.mailbox_id = f.id
+  WHERE :standing::text IS NULL OR f.standing = :standing),
+few AS (
+  SELECT workspace_id, id, address, number, CASE WHEN NOT :descending::boolean THEN word END AS up,
+    CASE WHEN :descending::boolean THEN word END AS down
+  FROM hits ORDER BY number NULLS LAST, up, down DESC NULLS LAST, address LIMIT :limit OFFSET :offset),
 shown AS (
-  SELECT *, row_number() OVER (ORDER BY
-    CASE WHEN NOT :descending::boolean THEN number END ASC NULLS LAST,
-    CASE WHEN :descending::boolean THEN number END DESC NULLS LAST,
-    CASE WHEN NOT :descending::boolean THEN word END ASC NULLS LAST,
-    CASE WHEN :descending::boolean THEN word END DESC NULLS LAST, address) AS place
-  FROM hits ORDER BY place LIMIT :limit OFFSET :offset)
+  SELECT workspace_id, id, row_number() OVER (ORDER BY number NULLS LAST, up, down DESC NULLS LAST, address) AS place
+  FROM few),
+wide AS (
+  SELECT m.workspace_id, m.id, m.address, m.display_name, m.pool_id, p.name AS pool, p.policy, m.domain, m.state,
+    m.state_reason, m.consent, m.phase, m.phase_until, m.auth, m.peer_provider, m.last_error, m.created_at, m.timezone,
+    m.connected_at, CASE WHEN m.consent = 'none' THEN 'without_consent'
+      WHEN m.state <> 'active' THEN m.state
+      WHEN m.phase IN ('blocked', 'quarantined') THEN m.phase
+      WHEN m.connected_at IS NULL THEN 'connecting' ELSE 'warming' END AS standing,
+    (:now::timestamptz AT TIME ZONE m.timezone)::date AS today, shown.place
+  FROM shown JOIN mailboxes m ON m.workspace_id = shown.workspace_id AND m.id = shown.id
+  JOIN pools p ON p.workspace_id = m.workspace_id AND p.id = m.pool_id)
 SELECT h.*, s.volume, o.sent, o.planned, r.inbox, r.seen, r.sent_week, r.bounced_week
-FROM shown h
+FROM wide h
 LEFT JOIN day_sizes s ON s.workspace_id = h.workspace_id AND s.mailbox_id = h.id AND s.day = h.today
 LEFT JOIN LATERAL (
   SELECT count(*) FILTER (WHERE o.state <> 'cancelled')::integer AS planned,
@@ -108,26 +117,34 @@ UPDATE mailboxes SET display_name = :display_name, timezone = :timezone, next_si
 UPDATE mailboxes SET pool_id = :pool_id WHERE id = :id;
 
 -- name: add_import!
-INSERT INTO mailbox_imports (workspace_id, id, file_name, encoding, guessed, beyond, beyond_from, created_at,
-  expires_at)
-VALUES (:workspace_id, :id, :file_name, :encoding, :guessed, :beyond, :beyond_from, :created_at, :expires_at);
+INSERT INTO mailbox_imports (workspace_id, id, file_name, encoding, guessed, created_at, expires_at)
+VALUES (:workspace_id, :id, :file_name, :encoding, :guessed, :created_at, :expires_at);
 
 -- name: import_^
-SELECT i.id, i.file_name, i.encoding, i.guessed, i.beyond, i.beyond_from, i.created_at, i.expires_at,
-  (SELECT count(*) FROM mailbox_import_rows r WHERE r.import_id = i.id)::integer AS rows,
-  (SELECT count(*) FROM mailbox_import_rows r WHERE r.import_id = i.id AND r.mailbox_id IS NULL)::integer AS wrong
-FROM mailbox_imports i WHERE i.id = :id AND i.expires_at > :now;
+SELECT i.id, i.file_name, i.encoding, i.guessed, i.created_at, i.expires_at, r.rows, r.wrong
+FROM mailbox_imports i CROSS JOIN LATERAL (
+  SELECT count(*)::integer AS rows, count(*) FILTER (WHERE r.mailbox_id IS NULL)::integer AS wrong
+  FROM mailbox_import_rows r WHERE r.workspace_id = i.workspace_id AND r.import_id = i.id) r
+WHERE i.id = :id AND i.expires_at > :now;
 
 -- name: import_rows
+-- The lines before those of a page are only counted.
+WITH shown AS (
+  SELECT line FROM mailbox_import_rows
+  WHERE import_id = :import_id AND (NOT :only_wrong::boolean OR mailbox_id IS NULL)
+  ORDER BY line LIMIT :limit OFFSET :offset)
 SELECT r.line, r.address, r.errors, r.mailbox_id, r.settings, p.name AS pool
-FROM mailbox_import_rows r
+FROM shown JOIN mailbox_import_rows r ON r.import_id = :import_id AND r.line = shown.line
 LEFT JOIN pools p ON p.workspace_id = r.workspace_id AND p.id::text = r.settings ->> 'pool_id'
-WHERE r.import_id = :import_id AND (NOT :only_wrong::boolean OR r.mailbox_id IS NULL)
-ORDER BY r.line LIMIT :limit OFFSET :offset;
+ORDER BY r.line;
+
+-- name: import_mistakes
+SELECT line, address, errors FROM mailbox_import_rows
+WHERE import_id = :import_id AND mailbox_id IS NULL AND line > :after ORDER BY line LIMIT :limit;
 
 -- name: lock_import^
 -- Two clicks on the same button meet here: the second waits, and then finds nothing.
-SELECT id, beyond FROM mailbox_imports WHERE id = :id AND expires_at > :now FOR UPDATE;
+SELECT id FROM mailbox_imports WHERE id = :id AND expires_at > :now FOR UPDATE;
 
 -- name: add_import_rows!
 INSERT INTO mailbox_import_rows (workspace_id, import_id, line, address, errors, mailbox_id, settings, key_version,

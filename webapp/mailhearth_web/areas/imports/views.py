@@ -7,13 +7,14 @@ from io import StringIO
 from uuid import UUID
 
 from flask import Blueprint, Response, flash, redirect, request, url_for
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import Forbidden
 from werkzeug.wrappers import Response as AnyResponse
 
 from mailhearth_core.access import Permission
 from mailhearth_core.errors import Conflict, NotYet
 from mailhearth_core.verbs import imports, pools
-from mailhearth_core.verbs.import_file import MAX_ROWS, UnreadableFile
+from mailhearth_core.verbs.import_file import MAX_BYTES, MAX_ROWS, UnreadableFile
 from mailhearth_web.areas.imports.forms import UploadForm
 from mailhearth_web.areas.mailboxes.connect import workspace
 from mailhearth_web.frame.access import allow, may
@@ -48,7 +49,14 @@ def upload() -> Response | AnyResponse:
         else:
             return redirect(url_for("imports.look", held=made), 303)
     status = 422 if form.errors else 200
-    return page("imports/upload.html", form=form, limit=MAX_ROWS, pools=offered, status=status)
+    return page(
+        "imports/upload.html",
+        form=form,
+        rows=MAX_ROWS,
+        megabytes=MAX_BYTES // 2**20,
+        pools=offered,
+        status=status,
+    )
 
 
 @blueprint.get("/w/<uuid:workspace>/imports/example.csv")
@@ -89,7 +97,18 @@ def look(held: UUID) -> Response:
         total=total,
         number=number,
         pages=pages,
-        limit=MAX_ROWS,
+    )
+
+
+@blueprint.get("/w/<uuid:workspace>/imports/<uuid:held>/mistakes.csv")
+@allow(Permission.WORK_MAILBOXES)
+def mistakes(held: UUID) -> Response:
+    """All mistakes of a file, to mend it by."""
+    imports.look(services().door, workspace(), held)
+    return Response(
+        imports.mistakes_csv(services().door, workspace(), held),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": 'attachment; filename="mistakes.csv"'},
     )
 
 
@@ -111,7 +130,7 @@ def carry_out(held: UUID) -> AnyResponse:
     except Conflict as error:
         flash(str(error), "danger")
         return redirect(url_for("imports.look", held=held), 303)
-    flash(f"{added} mailbox{'' if added == 1 else 'es'} imported.", "success")
+    flash(f"{added:,} mailbox{'' if added == 1 else 'es'} imported.", "success")
     return redirect(url_for("mailboxes.index", sort="added", dir="desc"), 303)
 
 
@@ -125,7 +144,7 @@ def drop(held: UUID) -> AnyResponse:
 
 def _prepare(form: UploadForm) -> UUID:
     file, data, name = form.file.data, b"", ""
-    if file:
+    if isinstance(file, FileStorage):  # else it was sent as text, or not at all
         with file.stream:
             data, name = file.read(), file.filename or ""
     return imports.prepare(

@@ -12,15 +12,11 @@ from apiserver import Json
 from custom_resources import Resources, schema_of
 from mailhearth_core.warmup.bounds import WEEKDAYS
 from mailhearth_core.warmup.policy import _BELOW, PRESETS, RAMP, Mode, Policy
+from mailhearth_operator.resources.spec import camel
 
 REF = {"workspaceRef": {"name": "acme"}}
 FIELDS = Policy.model_fields
 NUMBERS = [name for name, info in FIELDS.items() if info.metadata]
-
-
-def camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
 
 
 def bounds(info: FieldInfo) -> tuple[float, float]:

@@ -1,0 +1,1 @@
+"""The custom resources as values: what a spec says, what a status tells. No I/O."""

@@ -64,6 +64,8 @@ def test_a_workspace_is_deleted_after_its_name_was_typed(
             expect(page.get_by_text("The workspace is being deleted")).to_be_visible()
 
             installation.provisioner.reconcile()
+            # The open page is told, and looks again.
+            expect(page.get_by_text("Nothing is here")).to_be_visible(timeout=60_000)
             page.goto("/workspaces")
             expect(page.get_by_role("link", name="south")).to_be_visible()
             expect(page.get_by_role("link", name="north")).to_have_count(0)

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,7 +29,7 @@ from bench.results import goal
 from bench.world import World, program, world
 
 MAILBOXES = 60
-ROUNDS = 5
+ROUNDS = 15
 GOAL = 0.6
 PASSWORD = "secret"  # noqa: S105 - of a server that lives for a minute
 
@@ -50,16 +51,18 @@ def run() -> dict[str, Any]:
             },
         )
         made.rows("UPDATE mailboxes SET username = address")
-        look, fresh = syncs(made, workspace, ids)
+        plan, look, close = syncs(made, workspace, ids)
         of_all(bare, server, logins)  # folders made, caches warm, for both alike
+        plan()
         look(fresh=True)
         rates: dict[str, list[float]] = {"bare": [], "socket": [], "sync": [], "kept": []}
         for _ in range(ROUNDS):
             rates["bare"].append(rate(lambda: of_all(bare, server, logins)))
             rates["socket"].append(rate(lambda: of_all(on_a_socket, server, logins)))
-            rates["sync"].append(rate(lambda: look(fresh=True)))
-            rates["kept"].append(rate(lambda: look(fresh=False)))
-        fresh()
+            for name, anew in (("sync", True), ("kept", False)):
+                plan()
+                rates[name].append(rate(partial(look, fresh=anew)))
+        close()
     middle = {name: median(found) for name, found in rates.items()}
     return {
         "mailboxes": MAILBOXES,
@@ -120,8 +123,8 @@ def on_a_socket(server: Any, address: str) -> None:
 
 def syncs(
     made: World, workspace: UUID, ids: list[UUID]
-) -> tuple[Callable[..., None], Callable[[], None]]:
-    """`look(fresh=...)` drains a due look of every mailbox; the other closes everything."""
+) -> tuple[Callable[[], None], Callable[..., None], Callable[[], None]]:
+    """Plans a look of every mailbox; drains them (`fresh=...`); closes everything."""
     from mailhearth_core.settings import WorkerSettings
     from mailhearth_worker.drain import drain
     from mailhearth_worker.main import build
@@ -129,26 +132,29 @@ def syncs(
     environ = made.stack.worker_environment(name="bench") | {"MAILHEARTH_PER_HOST_CAP": "64"}
     runtime, _ = build(WorkerSettings.load(environ), CollectorRegistry())
 
-    def look(*, fresh: bool) -> None:
+    def plan() -> None:
+        missed = made.one(
+            "SELECT count(*) AS n FROM action WHERE kind = 'poll' AND state <> 'done'"
+        )
+        if missed["n"]:
+            raise RuntimeError(f"{missed['n']} looks failed: {_reasons(made)}")
         made.rows(
             "INSERT INTO action (workspace_id, mailbox_id, kind, due_at) "
             "SELECT workspace_id, id, 'poll', clock_timestamp() FROM mailboxes"
         )
+
+    def look(*, fresh: bool) -> None:
         if fresh:
             runtime.sessions.close()
         for mailbox in ids:
             drain(runtime, workspace, mailbox)
-        done = made.one("SELECT count(*) AS n FROM action WHERE kind = 'poll' AND state <> 'done'")[
-            "n"
-        ]
-        if done:
-            raise RuntimeError(f"{done} looks failed: {_reasons(made)}")
 
     def close() -> None:
+        plan()  # the last looks were done
         runtime.sessions.close()
         runtime.doors.close()
 
-    return look, close
+    return plan, look, close
 
 
 def _reasons(made: World) -> list[str]:

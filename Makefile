@@ -7,6 +7,8 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 INSTALLED := .venv/installed
+COMPILE := UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile -q --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --no-header
 
 .PHONY: help install demo up test bench check format audit lock clean
 
@@ -45,13 +47,9 @@ audit: $(INSTALLED)  ## Look the lock up in the vulnerability database; write sb
 	@$(BIN)/python scripts/audit.py
 
 lock: $(INSTALLED)  ## Resolve the dependencies anew; ARGS=--upgrade takes newer versions
-	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile pyproject.toml -o requirements.lock -q --extra dev \
-		--universal --python-version 3.11 --generate-hashes --no-annotate --no-header $(ARGS)
-	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile pyproject.toml -c requirements.lock -o requirements-image.lock -q \
-		--universal --python-version 3.11 --generate-hashes --no-annotate --no-header
-	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile scripts/requirements-build.in -c requirements.lock -q \
-		-o scripts/requirements-build.lock \
-		--universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+	@$(COMPILE) pyproject.toml -o requirements.lock --extra dev $(ARGS)
+	@$(COMPILE) pyproject.toml -c requirements.lock -o requirements-image.lock
+	@$(COMPILE) scripts/requirements-build.in -c requirements.lock -o scripts/requirements-build.lock
 
 clean:  ## Remove .venv, caches and what was built; the data folder stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -76,6 +76,18 @@ class Up:
         out, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, out, err
 
+    def close(self, seconds: float = 60) -> None:
+        """Ends it, however it stands."""
+        if self.process is None or (self.process.stdout and self.process.stdout.closed):
+            return
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+
     def rows(self, query: str) -> list[DictRow]:
         with psycopg.connect(self.run["database_url"], row_factory=dict_row) as conn:
             return conn.execute(query.encode()).fetchall()

@@ -19,12 +19,12 @@ class Demand:
 
     Attributes:
         due_now: actions that could be done at once.
-        next_due_at: business time of the next one; None where nothing is planned.
+        wake_in: machine time until the next one is due; None where nothing is planned.
         busy_at: machine time at which something was last due.
     """
 
     due_now: int
-    next_due_at: datetime | None
+    wake_in: timedelta | None
     busy_at: datetime | None
 
 
@@ -37,7 +37,6 @@ def wanted(
     backlog: bool,
     suspended: bool,
     now: datetime,
-    wake_in: timedelta | None,
 ) -> int:
     """Replicas of the Deployment: 0 when asleep, else what is asked for, at least the target.
 
@@ -45,17 +44,16 @@ def wanted(
         least, most, target: `spec.replicas`. `target` is what `kubectl scale` and an HPA write.
         backlog: `spec.autoscale` is `Backlog`: more due work asks for more workers.
         now: machine time.
-        wake_in: machine time until `next_due_at`; None where nothing is planned.
     """
     if suspended:
         return 0
-    if least == 0 and not _awake(demand, now, wake_in):
+    if least == 0 and not _awake(demand, now):
         return 0
     asked = -(-demand.due_now // WORK_EACH) if backlog else 0
     return max(1, min(max(asked, target, least), most))
 
 
-def _awake(demand: Demand, now: datetime, wake_in: timedelta | None) -> bool:
-    if demand.due_now > 0 or (wake_in is not None and wake_in <= WAKE_AHEAD):
+def _awake(demand: Demand, now: datetime) -> bool:
+    if demand.due_now > 0 or (demand.wake_in is not None and demand.wake_in <= WAKE_AHEAD):
         return True
     return demand.busy_at is not None and now - demand.busy_at < SLEEP_AFTER

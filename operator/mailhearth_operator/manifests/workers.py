@@ -27,11 +27,11 @@ def objects(platform: Platform, pool: Pool) -> list[Object]:
 
 
 def deployment(platform: Platform, pool: Pool) -> Object:
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": _metadata(pool),
-        "spec": {
+    return _object(
+        "apps/v1",
+        "Deployment",
+        pool,
+        {
             "replicas": pool.replicas,
             "selector": {"matchLabels": pool.selector()},
             # A new version is up before the old one goes: two may serve a group, leases part them.
@@ -50,7 +50,7 @@ def deployment(platform: Platform, pool: Pool) -> Object:
                 "spec": _pod(platform, pool),
             },
         },
-    }
+    )
 
 
 def _pod(platform: Platform, pool: Pool) -> Object:
@@ -169,21 +169,17 @@ def _probe(path: str, *, period: int, failures: int) -> Object:
 
 
 def _disruption_budget(pool: Pool) -> Object:
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": _metadata(pool),
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": pool.selector()}},
-    }
+    spec = {"maxUnavailable": 1, "selector": {"matchLabels": pool.selector()}}
+    return _object("policy/v1", "PodDisruptionBudget", pool, spec)
 
 
 def _network_policy(platform: Platform, pool: Pool) -> Object:
     """In: metrics and probes. Out: DNS, Postgres, Redis, and the ports of mail and of OAuth."""
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": _metadata(pool),
-        "spec": {
+    return _object(
+        "networking.k8s.io/v1",
+        "NetworkPolicy",
+        pool,
+        {
             "podSelector": {"matchLabels": pool.selector()},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [{"ports": _ports("TCP", METRICS_PORT, PROBES_PORT)}],
@@ -204,17 +200,22 @@ def _network_policy(platform: Platform, pool: Pool) -> Object:
                 {"ports": _ports("TCP", *platform.mail_ports)},
             ],
         },
-    }
+    )
 
 
 def _ports(protocol: str, *numbers: int) -> list[Object]:
     return [{"protocol": protocol, "port": number} for number in numbers]
 
 
-def _metadata(pool: Pool) -> Object:
+def _object(api: str, kind: str, pool: Pool, spec: Object) -> Object:
     return {
-        "name": pool.name,
-        "namespace": pool.namespace,
-        "labels": pool.labels(),
-        "ownerReferences": [pool.owner.reference()],
+        "apiVersion": api,
+        "kind": kind,
+        "metadata": {
+            "name": pool.name,
+            "namespace": pool.namespace,
+            "labels": pool.labels(),
+            "ownerReferences": [pool.owner.reference()],
+        },
+        "spec": spec,
     }

@@ -7,11 +7,11 @@ exist, retention outside a sandbox) is refused here, and becomes the condition S
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
-from zoneinfo import available_timezones
 
 from mailhearth_core.errors import MailhearthError
+from mailhearth_core.verbs.mailbox_spec import timezones
 from mailhearth_core.warmup.policy import InvalidPolicy, Policy
 
 Resource = Mapping[str, Any]
@@ -65,7 +65,7 @@ class PoolSpec:
     backlog: bool
     policy: Policy
     mailboxes: tuple[str, ...]
-    resources: Mapping[str, Any] | None = field(default=None)
+    resources: Mapping[str, Any] | None = None
 
 
 def workspace_of(resource: Resource) -> WorkspaceSpec:
@@ -144,7 +144,7 @@ def _policy(given: Mapping[str, Any], *, sandbox: bool) -> Policy:
 
 
 def _timezone(name: str) -> str:
-    if name not in available_timezones():
+    if name not in timezones():
         raise SpecInvalid(
             f"spec.timezone: {name} is no time zone of the IANA database.",
             hint="Use a name such as Europe/Berlin, or UTC.",

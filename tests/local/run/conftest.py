@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,14 +20,4 @@ def make_up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
 
     yield make
     for up in made:
-        if up.process is None:
-            continue
-        if up.process.poll() is None:
-            up.process.send_signal(signal.SIGTERM)
-            try:
-                up.process.communicate(timeout=30)
-            except subprocess.TimeoutExpired:
-                up.process.kill()
-                up.process.communicate()
-        elif up.process.stdout is not None and not up.process.stdout.closed:
-            up.process.communicate()
+        up.close()

@@ -121,12 +121,11 @@ def test_replicas(
 ) -> None:
     busy_at = None if idle_minutes is None else NOW - timedelta(minutes=idle_minutes)
     assert replicas == wanted(
-        Demand(due, None, busy_at),
+        Demand(due, None if next_s is None else timedelta(seconds=next_s), busy_at),
         least=least,
         most=4,
         target=target,
         backlog=backlog,
         suspended=suspended,
         now=NOW,
-        wake_in=None if next_s is None else timedelta(seconds=next_s),
     )

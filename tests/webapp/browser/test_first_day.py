@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 
@@ -38,14 +36,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     try:
         yield up.start("--demo", "--day-seconds", DAY_SECONDS)
     finally:
-        assert up.process is not None
-        if up.process.poll() is None:
-            up.process.send_signal(signal.SIGTERM)
-        try:
-            up.process.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            up.process.kill()
-            up.process.communicate()
+        up.close()
 
 
 @pytest.fixture

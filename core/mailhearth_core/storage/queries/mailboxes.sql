@@ -45,7 +45,7 @@ SELECT pool_id, standing, count(*)::integer AS n FROM found GROUP BY 1, 2;
 -- One page of mailboxes. What is sorted is as narrow as can be: ids and the sort's own key, of which only the page's
 -- are kept. All else is read for the page's rows alone.
 WITH hits AS (
-  SELECT f.workspace_id, f.id, f.address,
+  SELECT f.workspace_id, f.id, f.address, f.standing,
     CASE WHEN :descending::boolean THEN -1 ELSE 1 END * CASE :sort::text WHEN 'volume' THEN s.volume::numeric
       WHEN 'health' THEN r.share WHEN 'added' THEN extract(epoch FROM f.created_at) END AS number,
     CASE :sort::text WHEN 'pool' THEN p.name WHEN 'standing' THEN f.standing WHEN 'address' THEN f.address END AS word
@@ -69,19 +69,17 @@ WITH hits AS (
     ON r.mailbox_id = f.id
   WHERE :standing::text IS NULL OR f.standing = :standing),
 few AS (
-  SELECT workspace_id, id, address, number, CASE WHEN NOT :descending::boolean THEN word END AS up,
+  SELECT workspace_id, id, address, standing, number, CASE WHEN NOT :descending::boolean THEN word END AS up,
     CASE WHEN :descending::boolean THEN word END AS down
   FROM hits ORDER BY number NULLS LAST, up, down DESC NULLS LAST, address LIMIT :limit OFFSET :offset),
 shown AS (
-  SELECT workspace_id, id, row_number() OVER (ORDER BY number NULLS LAST, up, down DESC NULLS LAST, address) AS place
+  SELECT workspace_id, id, standing,
+    row_number() OVER (ORDER BY number NULLS LAST, up, down DESC NULLS LAST, address) AS place
   FROM few),
 wide AS (
   SELECT m.workspace_id, m.id, m.address, m.display_name, m.pool_id, p.name AS pool, p.policy, m.domain, m.state,
     m.state_reason, m.consent, m.phase, m.phase_until, m.auth, m.peer_provider, m.last_error, m.created_at, m.timezone,
-    m.connected_at, CASE WHEN m.consent = 'none' THEN 'without_consent'
-      WHEN m.state <> 'active' THEN m.state
-      WHEN m.phase IN ('blocked', 'quarantined') THEN m.phase
-      WHEN m.connected_at IS NULL THEN 'connecting' ELSE 'warming' END AS standing,
+    m.connected_at, shown.standing,
     (:now::timestamptz AT TIME ZONE m.timezone)::date AS today, shown.place
   FROM shown JOIN mailboxes m ON m.workspace_id = shown.workspace_id AND m.id = shown.id
   JOIN pools p ON p.workspace_id = m.workspace_id AND p.id = m.pool_id)

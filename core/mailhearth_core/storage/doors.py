@@ -26,6 +26,8 @@ from mailhearth_core.storage.roles import Roles, login_url, without_login
 
 Connection = psycopg.Connection[DictRow]
 CONNECT_SECONDS = 5
+UNDONE = "transaction_undone"
+"""The code of the error that says: nothing is wrong, the same transaction may be tried at once."""
 
 
 class Database:
@@ -83,7 +85,8 @@ class Database:
         """One transaction; commits at the end, rolls back on any exception.
 
         Raises:
-            ServiceUnavailable: the database cannot be reached or broke off.
+            ServiceUnavailable: the database cannot be reached or broke off, or (`UNDONE`) it undid
+                this transaction to let another go on.
         """
         with self.reached(), self.pool.connection() as conn:
             if self._opening is not None:
@@ -95,6 +98,12 @@ class Database:
         """Turns what says that the database is away into `ServiceUnavailable`."""
         try:
             yield
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
+            raise ServiceUnavailable(
+                "Two changes waited for each other; this one was undone.",
+                hint="Try it again.",
+                code=UNDONE,
+            ) from error
         except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise ServiceUnavailable(
                 f"The database at {without_login(self._url.reveal())} does not answer.",

@@ -71,7 +71,7 @@ def _print(seen: dict[str, Any]) -> None:
             late = f", the oldest due since {short_time(group['oldest_due_at'])}"
         click.echo(
             f"\nWorkers of {group['worker_group']}: {group['due_now']} due now{late}; "
-            f"{group['backlog']} planned; {group['reason']}"
+            f"{group['backlog']} within the hour; {group['reason']}"
         )
     for workspace in seen["workspaces"]:
         _troubles(workspace)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from uuid import UUID
+
 import psycopg
 import pytest
 
 from database import TestInstallation
 from mailhearth_core.errors import ServiceUnavailable
 from mailhearth_core.secrets import Secret
-from mailhearth_core.storage.doors import Database, TenantDoor
+from mailhearth_core.storage.doors import UNDONE, Database, TenantDoor
 
 
 def test_a_workspace_is_named_for_one_transaction(installation: TestInstallation) -> None:
@@ -112,3 +116,30 @@ def test_a_worker_whose_workspace_is_gone_reads_nothing(installation: TestInstal
             operator.execute("SELECT warden.drop_worker_login(%s)", [workspace])
         with pytest.raises(psycopg.Error):
             conn.execute("SELECT 1 FROM workspaces")
+
+
+def test_two_transactions_that_wait_for_each_other_end_with_one_undone(
+    installation: TestInstallation,
+) -> None:
+    """And what is said is not that the database is away."""
+    workspaces = [installation.workspace(name) for name in ("north", "south")]
+    lock = "SELECT 1 FROM workspaces WHERE workspace_id = %s FOR UPDATE"
+    database, both_hold = Database(Secret(installation.superuser_url), max_size=2), Barrier(2)
+
+    def change(first: UUID, second: UUID) -> str:
+        try:
+            with database.tx() as conn:
+                conn.execute("SET LOCAL search_path = mailhearth")
+                conn.execute(lock, [first])
+                both_hold.wait(30)
+                conn.execute(lock, [second])
+        except ServiceUnavailable as error:
+            return error.code
+        return "done"
+
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            ended = threads.map(change, workspaces, reversed(workspaces))
+            assert sorted(ended) == ["done", UNDONE]
+    finally:
+        database.close()

@@ -399,6 +399,23 @@ def test_a_mailbox_is_woken_once_until_it_is_time_again(messages: Messages) -> N
     assert held not in {row["mailbox_id"] for row in take(messages)}
 
 
+def test_a_lease_in_use_holds_no_scheduler_up(messages: Messages) -> None:
+    """Nobody waits for anybody, so that no two can wait for each other."""
+    due_polls(messages, 3)
+    held = sorted(row["mailbox_id"] for row in take(messages))[1]
+    with messages.installation.superuser() as other, messages.installation.superuser() as mine:
+        other.execute("BEGIN")
+        other.execute("SELECT 1 FROM mailbox_leases WHERE mailbox_id = %s FOR UPDATE", [held])
+        mine.execute("SET lock_timeout = '2s'")
+        forgotten = mine.execute("SELECT sched.forget_wakes()").fetchone()
+        woken = mine.execute("SELECT * FROM sched.take_wakes(%s, 100, 100, 0.0)", [NOW]).fetchall()
+        other.execute("ROLLBACK")
+    assert forgotten is not None
+    assert forgotten["forget_wakes"] == 2
+    assert len(woken) == 2
+    assert held not in {row["mailbox_id"] for row in woken}
+
+
 def test_a_host_is_not_crowded(messages: Messages) -> None:
     due_polls(messages, 5)
     first = take(messages, cap=2)
@@ -441,6 +458,21 @@ def test_demand_covers_every_verb(messages: Messages) -> None:
     row = demand(messages)
     assert (row["due_now"], row["backlog"], row["reason"]) == (3, 4, "poll, reseal, test")
     assert row["oldest_due_at"] == NOW - MINUTE
+
+
+def test_demand_counts_an_hour_ahead_and_names_what_comes_later(messages: Messages) -> None:
+    for mailbox, hours in ((messages.alice, 5), (messages.bob, 4)):
+        messages.planned(mailbox, NOW + hours * HOUR)
+    assert messages.scheduler("pool_demand", now=NOW) == [], "none of it has a peer yet"
+    for workspace, mailbox, hours in (
+        (messages.north, messages.alice, 5),
+        (messages.south, messages.bob, 4),
+    ):
+        messages.worker(workspace, "ask_poll", mailbox_id=mailbox, due_at=NOW + hours * HOUR)
+    assert demand(messages)["next_due_at"] == NOW + 4 * HOUR
+    messages.planned(messages.alice, NOW + HOUR / 2, day=DAY + timedelta(days=1))
+    row = demand(messages)
+    assert (row["due_now"], row["backlog"], row["next_due_at"]) == (0, 1, NOW + HOUR / 2)
 
 
 def blocked(messages: Messages, now: Any = NOW) -> str | None:

@@ -72,10 +72,11 @@ def test_demand_names_the_verbs(engine: Engine) -> None:
     idle = demand()
     assert (idle["due_now"], idle["reason"]) == (0, "nothing is due")
     assert idle["next_due_at"] is not None
-    assert idle["backlog"]
     bound = engine.run_until_bound(MONDAY + timedelta(hours=9))
     engine.set_clock(bound["due_at"] + timedelta(seconds=1))
-    assert "send" in str(demand()["reason"]).split(", ")
+    busy = demand()
+    assert "send" in str(busy["reason"]).split(", ")
+    assert int(str(busy["backlog"])) >= int(str(busy["due_now"])) > 0
     engine.passes._ran.clear()
     engine.passes.run()
     shown = engine.passes._metrics.registry.get_sample_value

@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from mailhearth_core.errors import ServiceUnavailable
 from mailhearth_core.metrics import Metrics
 from mailhearth_core.settings import SchedulerSettings
-from mailhearth_core.storage.doors import Connection, Database, one
+from mailhearth_core.storage.doors import UNDONE, Connection, Database, one
 from mailhearth_core.storage.named import named
 from mailhearth_core.warmup.polling import wake_slot
 from mailhearth_worker.scheduler import bind, learn, retention, ring, size
@@ -170,11 +171,22 @@ class Passes:
             self._has_more = any((count or 0) >= retention.BATCH for count in done)
 
     def _step(self, name: str, work: Callable[[Connection], int]) -> int | None:
-        """Runs one step in its transaction; None when another replica is at it."""
-        with self._timed(name), self._database.tx() as conn:
-            if not SQL.try_lock(conn, key=LOCK + STEPS.index(name)):
+        """Runs one step in its transaction; None when another replica is at it.
+
+        One that was undone for another transaction's sake is left to the next pass: the steps after
+        it do not wait for it.
+        """
+        with self._timed(name):
+            try:
+                with self._database.tx() as conn:
+                    if not SQL.try_lock(conn, key=LOCK + STEPS.index(name)):
+                        return None
+                    return work(conn)
+            except ServiceUnavailable as error:
+                if error.code != UNDONE:
+                    raise
+                log.info("step_undone", step=name)
                 return None
-            return work(conn)
 
     def _is_time(self, name: str) -> bool:
         now = time.monotonic()

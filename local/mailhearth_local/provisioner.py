@@ -20,8 +20,11 @@ import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
-from mailhearth_core.errors import InvalidValue, KeysMissing, MailhearthError, NotYet
+from mailhearth_core.errors import KeysMissing, MailhearthError
 from mailhearth_core.keystore import KeyExposed, KeyStore
+from mailhearth_core.provisioning.keyring import KeyRing
+from mailhearth_core.provisioning.outbox import Command, mapping, serve
+from mailhearth_core.provisioning.shared import delete_workspace, retry_action
 from mailhearth_core.storage.doors import Database
 from mailhearth_core.storage.named import named
 from mailhearth_core.storage.roles import new_password, scram_verifier
@@ -31,10 +34,6 @@ log = structlog.get_logger()
 
 LOCAL_GROUP = "local"
 """One worker group for all local pools, so that one worker process serves them."""
-DELETE_BATCH = 1_000
-PURGE_SECONDS = 600.0
-"""How long the workers may take a deleted workspace's mail out of its mailboxes."""
-MAX_VERSION = 2**31 - 1
 
 
 class LocalProvisioner:
@@ -48,7 +47,9 @@ class LocalProvisioner:
 
     def __init__(self, database: Database, keys: KeyStore, logins: Path, *, sandbox: bool) -> None:
         self._database = database
-        self._keys = keys
+        self._ring = KeyRing(
+            database, keys, hint="Restore the keys folder that belongs to this database."
+        )
         self._logins = logins
         self._sandbox = sandbox
         self._sql = named("operator")
@@ -61,9 +62,7 @@ class LocalProvisioner:
             for workspace in workspaces:
                 if workspace["state"] != "deleting" and workspace["managed_by"] == "local":
                     self._ensure(workspace)
-            with self._database.tx() as conn:
-                commands = list(self._sql.open_commands(conn))
-            return sum(self._fulfil(command) for command in commands)
+            return serve(self._database, self._carry_out)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -101,53 +100,20 @@ class LocalProvisioner:
             )
 
     def _ensure_keys(self, workspace_id: UUID) -> None:
-        with self._database.tx() as conn:
-            known = list(self._sql.key_versions(conn, workspace_id=workspace_id))
+        known = self._ring.versions(workspace_id)
         if not known:
             self._new_key(workspace_id, known)
             return
+        self._ring.check(workspace_id, known)
         for row in known:
-            if row["state"] == "destroyed":
-                continue
-            if self._keys.fingerprint(workspace_id, row["version"]) != row["fingerprint"]:
-                raise KeysMissing(
-                    f"Key version {row['version']} of workspace {workspace_id} differs from the "
-                    "one the database knows.",
-                    hint="Restore the keys folder that belongs to this database.",
-                )
             if row["state"] == "pending":
-                self._activate(workspace_id, row["version"])
-        with self._database.tx() as conn:
-            for row in self._sql.archive_keys(conn, workspace_id=workspace_id, at=_machine()):
-                log.info("key_archived", workspace_id=str(workspace_id), version=row["version"])
+                self._ring.activate(workspace_id, row["version"])
+        self._ring.archive(workspace_id)
 
     def _new_key(self, workspace_id: UUID, known: list[dict[str, Any]]) -> int:
-        """Stores the private half first; only then does its public row become visible."""
-        taken = [row["version"] for row in known] + list(self._keys.versions(workspace_id))
-        version = max(taken, default=0) + 1
-        public_key = self._keys.create(workspace_id, version)
-        with self._database.tx() as conn:
-            list(
-                self._sql.add_key_version(
-                    conn,
-                    workspace_id=workspace_id,
-                    version=version,
-                    public_key=public_key,
-                    fingerprint=self._keys.fingerprint(workspace_id, version),
-                    at=_machine(),
-                )
-            )
-        self._activate(workspace_id, version)
+        version = self._ring.add(workspace_id, known)
+        self._ring.activate(workspace_id, version)
         return version
-
-    def _activate(self, workspace_id: UUID, version: int) -> None:
-        with self._database.tx() as conn:
-            list(
-                self._sql.activate_key(
-                    conn, workspace_id=workspace_id, version=version, at=_machine()
-                )
-            )
-        log.info("key_active", workspace_id=str(workspace_id), version=version)
 
     def _make_login(self, workspace_id: UUID) -> None:
         """A new password for the workspace's workers, in the database and then in its file."""
@@ -164,35 +130,9 @@ class LocalProvisioner:
             os.fsync(file.fileno())
         temporary.rename(path)
 
-    def _fulfil(self, command: dict[str, Any]) -> int:
-        try:
-            outcome = self._carry_out(command)
-            state = "done"
-        except MailhearthError as error:
-            if not error.permanent:
-                log.warning("wish_waits", kind=command["kind"], reason=error.message)
-                return 0
-            outcome, state = str(error), "refused"
-        except (psycopg.DataError, LookupError, TypeError, ValueError) as error:
-            # Whoever holds the web's login can write any payload; it must not stop the others.
-            outcome, state = f"The wish is malformed: {error!r}.", "refused"
-        with self._database.tx() as conn:
-            list(
-                self._sql.finish_command(
-                    conn,
-                    workspace_id=command["workspace_id"],
-                    id=command["id"],
-                    state=state,
-                    outcome=outcome,
-                    at=_machine(),
-                )
-            )
-        log.info("wish_ended", kind=command["kind"], state=state, outcome=outcome)
-        return 1
-
-    def _carry_out(self, command: dict[str, Any]) -> str:
+    def _carry_out(self, command: Command) -> str:
         workspace_id: UUID = command["workspace_id"]
-        payload = _mapping(command["payload"])
+        payload = mapping(command["payload"])
         match command["kind"]:
             case "workspace.provision":
                 return "the workspace has its keys and its workers' login"
@@ -201,20 +141,23 @@ class LocalProvisioner:
             case "pool.set":
                 return self._set_pool(workspace_id, command)
             case "keys.rotate":
-                with self._database.tx() as conn:
-                    known = list(self._sql.key_versions(conn, workspace_id=workspace_id))
-                version = self._new_key(workspace_id, known)
+                version = self._new_key(workspace_id, self._ring.versions(workspace_id))
                 return f"version {version} is active; credentials are sealed anew in the background"
             case "keys.destroy":
-                return self._destroy_key(workspace_id, int(payload["version"]))
+                return self._ring.destroy(workspace_id, int(payload["version"]))
             case "action.retry":
-                return self._retry(workspace_id, command)
+                return retry_action(self._database, workspace_id, command["subject_id"])
             case "workspace.delete":
-                return self._delete(workspace_id)
+                return delete_workspace(
+                    self._database,
+                    self._ring,
+                    workspace_id,
+                    lambda: (self._logins / str(workspace_id)).unlink(missing_ok=True),
+                )
         raise MailhearthError(f"The wish {command['kind']!r} is unknown to this version.")
 
     def _create_pool(self, workspace_id: UUID, payload: dict[str, Any]) -> str:
-        policy = Policy.parse(_mapping(payload["policy"]), sandbox=self._sandbox)
+        policy = Policy.parse(mapping(payload["policy"]), sandbox=self._sandbox)
         try:
             with self._database.tx() as conn:
                 self._sql.create_pool(
@@ -237,9 +180,9 @@ class LocalProvisioner:
             raise MailhearthError(f"The pool is refused: {error.diag.message_primary}.") from None
         return f"pool {payload['name']} created"
 
-    def _set_pool(self, workspace_id: UUID, command: dict[str, Any]) -> str:
-        payload = _mapping(command["payload"])
-        changes = {key: str(value) for key, value in _mapping(payload["policy"]).items()}
+    def _set_pool(self, workspace_id: UUID, command: Command) -> str:
+        payload = mapping(command["payload"])
+        changes = {key: str(value) for key, value in mapping(payload["policy"]).items()}
         with self._database.tx() as conn:
             pool = self._sql.pool(conn, workspace_id=workspace_id, pool_id=command["subject_id"])
             if pool is None:
@@ -266,75 +209,6 @@ class LocalProvisioner:
                 code="stale_generation",
             )
         return f"generation {generation}"
-
-    def _retry(self, workspace_id: UUID, command: dict[str, Any]) -> str:
-        """Looks once more whether it may be: much may have happened since it was wished for."""
-        with self._database.tx() as conn:
-            refusal = self._sql.retry_action(
-                conn,
-                workspace_id=workspace_id,
-                action_id=command["subject_id"],
-                machine=_machine(),
-            )
-        if refusal is not None:
-            raise MailhearthError(f"It is not tried again: {refusal}.")
-        return "it is planned again"
-
-    def _destroy_key(self, workspace_id: UUID, version: int) -> str:
-        if not 1 <= version <= MAX_VERSION:
-            raise InvalidValue("key version", version, f"a whole number from 1 to {MAX_VERSION}")
-        with self._database.tx() as conn:
-            allowed = self._sql.mark_key_destroyed(
-                conn, workspace_id=workspace_id, version=version, at=_machine()
-            )
-        if not allowed:
-            raise MailhearthError(
-                f"Key version {version} is not archived; only archived versions can be destroyed.",
-                hint="Rotate the keys and wait until every credential is sealed anew.",
-            )
-        self._keys.destroy(workspace_id, version)
-        return f"version {version} is destroyed: what it sealed, in backups too, is lost for good"
-
-    def _delete(self, workspace_id: UUID) -> str:
-        """Mail first, while it can be reached; then the login, so that no worker writes any more;
-        keys and the wish itself last."""
-        with self._database.tx() as conn:
-            purging = self._sql.purging(
-                conn, workspace_id=workspace_id, now=_machine(), seconds=PURGE_SECONDS
-            )
-        if purging is None:
-            raise MailhearthError("The workspace is not being deleted.", hint="Delete it properly.")
-        if purging:
-            raise NotYet(f"The mail of {purging} mailboxes is being taken out of them.")
-        with self._database.tx() as conn:
-            list(self._sql.drop_worker_login(conn, workspace_id=workspace_id))
-        (self._logins / str(workspace_id)).unlink(missing_ok=True)
-        try:
-            self._delete_rows(workspace_id)
-            for version in list(self._keys.versions(workspace_id)):
-                self._keys.destroy(workspace_id, version)
-            with self._database.tx() as conn:
-                list(self._sql.end_workspace(conn, workspace_id=workspace_id, at=_machine()))
-        except psycopg.errors.ForeignKeyViolation as error:
-            raise NotYet(
-                f"Workspace {workspace_id} is still written to: {error.diag.message_primary}."
-            ) from None
-        return "deleted"
-
-    def _delete_rows(self, workspace_id: UUID) -> None:
-        removed = 1
-        while removed:
-            with self._database.tx() as conn:
-                removed = self._sql.delete_workspace_batch(
-                    conn, workspace_id=workspace_id, batch=DELETE_BATCH
-                )
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    """Raises TypeError when it is anything else: a payload is whatever somebody wrote."""
-    if not isinstance(value, dict):
-        raise TypeError(f"an object was expected, not {value!r}")
-    return value
 
 
 def _machine() -> datetime:

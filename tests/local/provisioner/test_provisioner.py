@@ -216,7 +216,7 @@ def test_a_malformed_wish_is_refused_and_stops_nobody(
 def test_deleting_a_workspace_leaves_nothing_of_it(
     installation: TestInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mailhearth_local.provisioner.DELETE_BATCH", 2)
+    monkeypatch.setattr("mailhearth_core.provisioning.shared.DELETE_BATCH", 2)
     messages = Messages(installation)
     sent = messages.bound(messages.alice, messages.bob)
     messages.sent(messages.alice)
@@ -237,7 +237,7 @@ def test_deleting_a_workspace_leaves_nothing_of_it(
     workspaces.begin_deletion(installation.database("cli"), messages.north, ACTOR)
     assert installation.provisioner.reconcile() == 0
     assert works(installation, messages.north), "its workers may still take its mail away"
-    monkeypatch.setattr("mailhearth_local.provisioner.PURGE_SECONDS", 0.0)  # nobody does
+    monkeypatch.setattr("mailhearth_core.provisioning.shared.PURGE_SECONDS", 0.0)  # nobody does
     assert installation.provisioner.reconcile() == 1
 
     for table in tenant_tables(installation):
@@ -277,7 +277,7 @@ def test_a_deletion_cut_short_goes_on(
     def crash(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(broken._keys), "destroy", crash)
+    monkeypatch.setattr(type(broken._ring._keys), "destroy", crash)
     with pytest.raises(KeyboardInterrupt):
         broken.reconcile()
     monkeypatch.undo()

@@ -68,9 +68,6 @@ class ProcessSettings(BaseSettings):
     environment: Environment = Field(
         Environment.DEVELOPMENT, description="development, staging or production"
     )
-    redis_url: Secret = Field(
-        description="redis://, rediss:// or unix:// address of Redis or Valkey; may hold a login"
-    )
     listen_host: str = Field(
         "127.0.0.1", description="address that metrics and health listen on; 0.0.0.0 in a pod"
     )
@@ -112,6 +109,14 @@ class ProcessSettings(BaseSettings):
         """Only what `load` gathered: the environment is read in one place."""
         return (init_settings,)
 
+
+class QueueSettings(ProcessSettings):
+    """Settings of a process that speaks to Redis."""
+
+    redis_url: Secret = Field(
+        description="redis://, rediss:// or unix:// address of Redis or Valkey; may hold a login"
+    )
+
     @field_validator("redis_url")
     @classmethod
     def _check_redis(cls, value: Secret, info: ValidationInfo) -> Secret:
@@ -126,7 +131,7 @@ class ProcessSettings(BaseSettings):
         return value
 
 
-class WorkerSettings(ProcessSettings):
+class WorkerSettings(QueueSettings):
     """Settings of `mailhearth worker`: the only process that opens credentials."""
 
     database_url: str = Field(
@@ -190,13 +195,13 @@ class WorkerSettings(ProcessSettings):
     @field_validator("database_url")
     @classmethod
     def _check_database(cls, value: str, info: ValidationInfo) -> str:
-        url = _check_postgres(value, info)
+        url = check_postgres(value, info)
         if url.username or url.password or {"user", "password"} & parse_qs(url.query).keys():
             raise _problem("leave user and password out: they come from the logins folder")
         return value
 
 
-class SchedulerSettings(ProcessSettings):
+class SchedulerSettings(QueueSettings):
     """Settings of `mailhearth scheduler`."""
 
     database_url: Secret = Field(description="postgresql://user:password@host:port/name?sslmode=")
@@ -226,7 +231,7 @@ class SchedulerSettings(ProcessSettings):
     @field_validator("database_url")
     @classmethod
     def _check_database(cls, value: Secret, info: ValidationInfo) -> Secret:
-        _check_postgres(value.reveal(), info)
+        check_postgres(value.reveal(), info)
         return value
 
 
@@ -294,7 +299,7 @@ def _must_be_tls(info: ValidationInfo) -> bool:
     return info.data.get("environment") is Environment.PRODUCTION
 
 
-def _check_postgres(text: str, info: ValidationInfo) -> SplitResult:
+def check_postgres(text: str, info: ValidationInfo) -> SplitResult:
     url = _split_url(text)
     if url.scheme not in ("postgresql", "postgres"):
         raise _problem("it must start with postgresql://")

@@ -41,7 +41,8 @@ PLATFORM_TABLES = PEOPLE_TABLES | {
     "yoyo_lock",
 }
 SPANNING = {
-    "workspaces_local_name"  # the name by which the command line finds a workspace
+    "workspaces_local_name",  # the name by which the command line finds a workspace
+    "workspaces_external",  # the place of its custom resource; written by the operator alone
 }
 DENIED = psycopg.errors.InsufficientPrivilege
 

@@ -20,7 +20,7 @@ from mailhearth_core.secrets import Secret
 from mailhearth_core.settings import (
     Networks,
     Port,
-    ProcessSettings,
+    QueueSettings,
     SchedulerSettings,
     WorkerSettings,
     is_loopback,
@@ -37,7 +37,7 @@ def _split(value: object) -> object:
 Hosts = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
-class WebSettings(ProcessSettings):
+class WebSettings(QueueSettings):
     """Settings of `mailhearth web`: it can seal credentials, never open them."""
 
     database_url: Secret = Field(

@@ -39,7 +39,15 @@ COMMANDS = {
     "restored": ("restored:restored", "Say that the database came from a backup."),
     "worker": ("worker:worker", "Run a worker process (settings from the environment)."),
     "scheduler": ("worker:scheduler", "Run a scheduler process (settings from the environment)."),
+    "operator": ("worker:operator", "Run the Kubernetes operator (settings from the environment)."),
     "web": ("worker:web", "Run a web process: the dashboard (settings from the environment)."),
+    "prepare": ("backups:prepare", "Make roles and schema in a database of one's own."),
+    "backup": ("backups:backup", "Save the database."),
+    "restore": ("backups:restore", "Bring the database back."),
+    "serve-postgres": ("pods:serve_postgres", "Run a Postgres for a trial, with TLS only."),
+    "serve-valkey": ("pods:serve_valkey", "Run a Valkey for a trial, with TLS only."),
+    "serve-sandbox": ("pods:serve_sandbox", "Run the mail sandbox for a cluster."),
+    "sandbox-zone": ("pods:sandbox_zone", "Print the sandbox's DNS zone, for workers."),
 }
 
 

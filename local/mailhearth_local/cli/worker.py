@@ -1,4 +1,4 @@
-"""`mailhearth worker`, `scheduler` and `web`: this process becomes the one asked for."""
+"""`mailhearth worker`, `scheduler`, `web` and `operator`: this process becomes the one asked for."""
 
 from __future__ import annotations
 
@@ -64,6 +64,25 @@ def scheduler(session: Session) -> None:
     environ = environment(session)
     SchedulerSettings.load(environ)
     _become("mailhearth_worker.scheduler", environ)
+
+
+@click.command()
+@data_option
+@pass_session
+def operator(session: Session) -> None:
+    """Run the Kubernetes operator: custom resources become workers, keys and logins.
+
+    Settings come from MAILHEARTH_* variables, as for `worker`; the cluster is that of the pod's
+    service account, or of KUBECONFIG. The Helm chart runs one.
+
+    \b
+    Example:
+      mailhearth operator
+    """
+    from mailhearth_operator.settings import OperatorSettings, read_platform
+
+    read_platform(OperatorSettings.load(session.environ).platform_file)
+    _become("mailhearth_operator", session.environ)
 
 
 @click.command()

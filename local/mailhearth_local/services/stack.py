@@ -19,7 +19,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from mailhearth_core.errors import Conflict, MailhearthError, ServiceUnavailable
 from mailhearth_core.secrets import Secret
-from mailhearth_core.settings import Environment, ProcessSettings, SchedulerSettings
+from mailhearth_core.settings import Environment, QueueSettings, SchedulerSettings
 from mailhearth_core.storage import installation as storage
 from mailhearth_core.storage.doors import Database
 from mailhearth_core.storage.migrate import migrate
@@ -43,7 +43,7 @@ from mailhearth_local.services.redis import RedisService
 OWNER, DATABASE = "mailhearth_owner", "mailhearth"
 
 
-class StackSettings(ProcessSettings):
+class StackSettings(QueueSettings):
     """Settings of `mailhearth up` and of the one-shot commands."""
 
     redis_url: Secret = Field(
@@ -63,7 +63,7 @@ class StackSettings(ProcessSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis(cls, value: Secret, info: ValidationInfo) -> Secret:
-        return ProcessSettings._check_redis(value, info) if value else value
+        return QueueSettings._check_redis(value, info) if value else value
 
     @field_validator("database_url")
     @classmethod

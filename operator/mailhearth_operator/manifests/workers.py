@@ -80,6 +80,8 @@ def _pod(platform: Platform, pool: Pool) -> Object:
             {"name": "data", "emptyDir": {"sizeLimit": "64Mi"}},
         ],
     }
+    if platform.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in platform.image_pull_secrets]
     if platform.database_ca is not None:
         spec["volumes"].append({"name": "ca", "configMap": {"name": platform.database_ca}})
     return spec

@@ -6,13 +6,14 @@ exist, retention outside a sandbox) is refused here, and becomes the condition S
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mailhearth_core.errors import MailhearthError
 from mailhearth_core.verbs.mailbox_spec import timezones
-from mailhearth_core.warmup.policy import InvalidPolicy, Policy
+from mailhearth_core.warmup.policy import RAMP, InvalidPolicy, Policy
 
 Resource = Mapping[str, Any]
 DeletionPolicy = Literal["Retain", "Delete"]
@@ -43,7 +44,7 @@ class PoolSpec:
     """`MailboxPool.spec`, the policy resolved.
 
     Attributes:
-        group: worker group; by default the pool's own.
+        group: worker group; by default the pool's own, see `own_group`.
         timezone: None: the workspace's.
         least, target, most: `spec.replicas`.
         mailboxes: names of the Secrets that declare mailboxes.
@@ -102,7 +103,7 @@ def pool_of(resource: Resource, *, sandbox: bool) -> PoolSpec:
         deletion_policy=spec.get("deletionPolicy", "Retain"),
         timezone=None if zone is None else _timezone(zone),
         scope=spec.get("peeringScope", "Pool").lower(),
-        group=spec.get("workerGroup") or f"{meta['namespace']}.{meta['name']}",
+        group=spec.get("workerGroup") or own_group(meta["namespace"], meta["name"]),
         least=replicas.get("min", 1),
         target=replicas.get("target", 1),
         most=replicas.get("max", 3),
@@ -111,6 +112,12 @@ def pool_of(resource: Resource, *, sandbox: bool) -> PoolSpec:
         mailboxes=tuple(one["secretName"] for one in spec.get("mailboxes", ())),
         resources=spec.get("resources"),
     )
+
+
+def own_group(namespace: str, name: str) -> str:
+    """The worker group of a pool that names none: a DNS label, always the same."""
+    digest = hashlib.sha256(f"{namespace}/{name}".encode()).hexdigest()
+    return f"{name}-{digest[:8]}"
 
 
 def camel(name: str) -> str:
@@ -122,6 +129,19 @@ def camel(name: str) -> str:
 def effective(policy: Policy) -> dict[str, Any]:
     """`status.effectivePolicy`: every number in force, those of the preset resolved."""
     return {camel(name): value for name, value in policy.to_json().items()}
+
+
+def spec_of_policy(policy: Policy) -> dict[str, Any]:
+    """`spec.policy` that gives this policy; a preset's own numbers are left to the preset."""
+    values = policy.to_json()
+    if policy.mode != "custom":
+        values = {key: value for key, value in values.items() if key not in RAMP}
+    return {camel(name): value for name, value in values.items()}
+
+
+def change_to(policy: Policy) -> dict[str, Any]:
+    """As `spec_of_policy`, as a merge patch: what it leaves out is taken away."""
+    return {camel(name): None for name in RAMP} | spec_of_policy(policy)
 
 
 def _policy(given: Mapping[str, Any], *, sandbox: bool) -> Policy:

@@ -54,3 +54,47 @@ SELECT warden.end_workspace(:workspace_id, :at);
 
 -- name: retry_action$
 SELECT warden.retry_action(:workspace_id, :action_id, :machine);
+
+-- name: bind_workspace^
+SELECT * FROM warden.bind_workspace(:ref, :generation, :managed_by, :at);
+
+-- name: adopt_workspace$
+SELECT warden.adopt_workspace(:workspace_id, :ref);
+
+-- name: bindings
+SELECT * FROM warden.bindings();
+
+-- name: rest_workspace$
+SELECT warden.rest_workspace(:workspace_id, :reason, :reasons);
+
+-- name: wake_workspace$
+SELECT warden.wake_workspace(:workspace_id, :reason, :reasons);
+
+-- name: project_pool^
+SELECT * FROM warden.project_pool(:workspace_id, :name, :policy, :scope, :worker_group, :managed_by, :ref, :generation,
+  :resting, :at);
+
+-- name: release_pool
+SELECT warden.release_pool(:installation, :namespace, :name, :at);
+
+-- name: declared
+SELECT * FROM warden.declared(:workspace_id, :pool_id);
+
+-- name: note_declared
+SELECT warden.note_declared(:workspace_id, :mailbox_id, :secret, :digest);
+
+-- name: pool_binding^
+SELECT * FROM warden.pool_binding(:workspace_id, :pool_id);
+
+-- name: group_workspaces
+SELECT * FROM warden.group_workspaces(:worker_group);
+
+-- name: demand
+SELECT * FROM sched.pool_demand(:now);
+
+-- name: clock^
+SELECT business_at, rate FROM business_clock;
+
+-- name: lock_workspace
+-- Held to the end of the transaction: keys and logins of one workspace are made by one operator at a time.
+SELECT pg_advisory_xact_lock(hashtextextended(:workspace_id::text, 0));

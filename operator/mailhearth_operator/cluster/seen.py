@@ -1,0 +1,120 @@
+"""What the watches have shown of the cluster: the operator reads this, not the API.
+
+Filled by one listing at the start, then by watch events. Secrets are kept without their contents:
+of each value its digest stays, to tell a change, and of a private key the fingerprint.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from threading import Lock
+
+from mailhearth_core.sealing import KEY_BYTES, PrivateKey
+from mailhearth_operator.cluster.kinds import KEY_LABEL, SECRET, Kind, Object
+
+Key = tuple[str, str, str]
+"""Kind, namespace, name."""
+
+
+class Seen:
+    """The newest known state of each object of the watched kinds."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._objects: dict[Key, Object] = {}
+        self._owned: defaultdict[str, set[Key]] = defaultdict(set)
+
+    def put(self, kind: Kind, obj: Object) -> bool:
+        """Takes in an object; False when it is older than what is known, or the same."""
+        key = key_of(kind, obj)
+        slim = _slim(kind, obj)
+        with self._lock:
+            known = self._objects.get(key)
+            if known is not None and not _is_newer(slim, known):
+                return False
+            self._objects[key] = slim
+            for owner in _owners(slim):
+                self._owned[owner].add(key)
+        return True
+
+    def drop(self, kind: Kind, obj: Object) -> None:
+        """Takes an object out."""
+        key = key_of(kind, obj)
+        with self._lock:
+            known = self._objects.get(key)
+            if known is None or known["metadata"]["uid"] != obj["metadata"]["uid"]:
+                return
+            del self._objects[key]
+            for owner in _owners(known):
+                self._owned[owner].discard(key)
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        with self._lock:
+            return self._objects.get((kind.name, namespace, name))
+
+    def all(self, kind: Kind, namespace: str | None = None) -> list[Object]:
+        """Those of a kind, of one namespace or of all."""
+        with self._lock:
+            return [
+                obj
+                for (name, where, _), obj in self._objects.items()
+                if name == kind.name and namespace in (None, where)
+            ]
+
+    def owned(self, uid: str) -> list[Object]:
+        """The children of an owner."""
+        with self._lock:
+            return [self._objects[key] for key in sorted(self._owned.get(uid, ()))]
+
+    def versions(self, kind: Kind) -> Iterator[tuple[Key, str]]:
+        """The resource version of each object of a kind."""
+        for obj in self.all(kind):
+            yield key_of(kind, obj), obj["metadata"]["resourceVersion"]
+
+
+def key_of(kind: Kind, obj: Object) -> Key:
+    return kind.name, obj["metadata"]["namespace"], obj["metadata"]["name"]
+
+
+def _version(obj: Object) -> int:
+    return int(obj["metadata"]["resourceVersion"])
+
+
+def _is_newer(obj: Object, known: Object) -> bool:
+    """Resource versions of one object compare as numbers (KEP-5504)."""
+    return obj["metadata"]["uid"] != known["metadata"]["uid"] or _version(obj) > _version(known)
+
+
+def _owners(obj: Object) -> list[str]:
+    return [owner["uid"] for owner in obj["metadata"].get("ownerReferences", ())]
+
+
+def _slim(kind: Kind, obj: Object) -> Object:
+    """Without what nobody reads. Managers of the spec stay, by name."""
+    meta = dict(obj["metadata"])
+    managers = meta.pop("managedFields", None) or ()
+    slim = {**obj, "metadata": meta}
+    meta["x-managers"] = sorted(
+        {one["manager"] for one in managers if "f:spec" in one.get("fieldsV1", {})}
+    )
+    if kind is SECRET:
+        data = slim.pop("data", None) or {}
+        slim["x-digest"] = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+        slim["x-names"] = sorted(data)
+        if KEY_LABEL in meta.get("labels", {}):
+            slim["x-fingerprint"] = fingerprint(data.get("private", ""))
+    return slim
+
+
+def fingerprint(encoded: str) -> str:
+    """Of the private key in a Secret's `private`; empty when it is none."""
+    try:
+        raw = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        return ""
+    return PrivateKey(raw).fingerprint if len(raw) == KEY_BYTES else ""

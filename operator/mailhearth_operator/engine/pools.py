@@ -1,0 +1,334 @@
+"""`ensure` for a MailboxPool: projected into the database, mailboxes sealed, objects applied."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import structlog
+from psycopg.types.json import Jsonb
+
+from mailhearth_core.errors import NotYet
+from mailhearth_core.verbs import mailboxes
+from mailhearth_operator.cluster.keys import secret_name
+from mailhearth_operator.cluster.kinds import BY_NAME, DEPLOYMENT, POOL, WORKSPACE, Object
+from mailhearth_operator.engine.context import SQL, Context, machine, manager_of
+from mailhearth_operator.engine.demand import Demands
+from mailhearth_operator.engine.demand import Wish as ReplicaWish
+from mailhearth_operator.engine.differences import is_as_wished
+from mailhearth_operator.engine.finalizer import has_finalizer, let_go, sync_finalizer
+from mailhearth_operator.engine.mailboxes import DeclaredMailboxes
+from mailhearth_operator.engine.status import Statuses
+from mailhearth_operator.engine.workspaces import (
+    ACTOR,
+    Standing,
+    Workspaces,
+    is_rolled_out,
+    login_name,
+)
+from mailhearth_operator.manifests import workers
+from mailhearth_operator.manifests.model import Owner, Pool
+from mailhearth_operator.resources.conditions import (
+    CREDENTIALS_SEALED,
+    DEGRADED,
+    KEYS_READY,
+    PROGRESSING,
+    SPEC_VALID,
+    WORKERS_AVAILABLE,
+    Condition,
+    ready,
+)
+from mailhearth_operator.resources.spec import PoolSpec, SpecInvalid, effective, pool_of
+
+log = structlog.get_logger()
+MOUNTED = ("pending", "active", "retiring")
+"""States of the key versions that workers have."""
+
+
+class Pools:
+    """Serves the queue's keys of kind MailboxPool."""
+
+    def __init__(
+        self,
+        context: Context,
+        statuses: Statuses,
+        workspaces: Workspaces,
+        declared: DeclaredMailboxes,
+        demands: Demands,
+    ) -> None:
+        self._context = context
+        self._statuses = statuses
+        self._workspaces = workspaces
+        self._declared = declared
+        self._demands = demands
+
+    def ensure(self, namespace: str, name: str) -> None:
+        """Makes all of a pool as its resource says.
+
+        Raises:
+            NotYet: its workspace is not bound so far.
+        """
+        obj = self._context.seen.get(POOL, namespace, name)
+        if obj is None:
+            self._released(namespace, name)
+            return
+        if obj["metadata"].get("deletionTimestamp"):
+            self._end(obj)
+            return
+        try:
+            spec = pool_of(obj, sandbox=self._context.sandbox)
+        except SpecInvalid as error:
+            self._cannot(obj, Condition(SPEC_VALID, "False", "SpecInvalid", str(error)))
+            return
+        valid = Condition(SPEC_VALID, "True", "Valid", "The spec can be followed.")
+        sync_finalizer(self._context.api, POOL, obj, spec.deletion_policy == "Delete")
+        standing = self._standing(obj, spec)
+        if standing is None:
+            return
+        row = self._project(obj, spec, standing)
+        if standing.keys.status == "True":
+            sealed = self._declared.ensure(
+                obj, spec, standing.id, row["pool_id"], spec.timezone or standing.timezone
+            )
+            self._apply(self._resolved(spec, standing))
+        else:
+            sealed = Condition(
+                CREDENTIALS_SEALED, "Unknown", standing.keys.reason, standing.keys.message
+            )
+        self._write(obj, spec, standing, row, [valid, standing.keys, sealed])
+
+    # -- what it needs --------------------------------------------------------------------------
+
+    def _standing(self, obj: Object, spec: PoolSpec) -> Standing | None:
+        """The workspace; None after saying that there is none."""
+        if self._context.seen.get(WORKSPACE, spec.namespace, spec.workspace) is None:
+            told = (
+                f"There is no Workspace {spec.workspace} in namespace {spec.namespace}. "
+                "Make it, and the pool goes on by itself."
+            )
+            self._cannot(obj, Condition(KEYS_READY, "Unknown", "WorkspaceNotFound", told))
+            return None
+        standing = self._workspaces.standing(spec.namespace, spec.workspace)
+        if standing is None:
+            raise NotYet(f"Workspace {spec.workspace} is not bound yet.")
+        return standing
+
+    def _project(self, obj: Object, spec: PoolSpec, standing: Standing) -> dict[str, Any]:
+        with self._context.database.tx() as conn:
+            row = SQL.project_pool(
+                conn,
+                workspace_id=standing.id,
+                name=spec.name,
+                policy=Jsonb(spec.policy.to_json()),
+                scope=spec.scope,
+                worker_group=spec.group,
+                managed_by=manager_of(obj),
+                ref=Jsonb(self._context.reference(obj)),
+                generation=spec.generation,
+                resting=spec.suspend,
+                at=machine(),
+            )
+        return dict(row)
+
+    def _resolved(self, spec: PoolSpec, standing: Standing) -> Pool:
+        """The pool as the manifests take it."""
+        versions = {standing.id: standing.versions}
+        for workspace_id in self._sharing(spec, standing):
+            place = self._context.bound.place_of(workspace_id)
+            other = self._workspaces.standing(*place) if place else None
+            if other is not None and place is not None and place[0] == spec.namespace:
+                versions[workspace_id] = other.versions
+        more = {} if spec.resources is None else {"resources": spec.resources}
+        return Pool(
+            namespace=spec.namespace,
+            owner=Owner(spec.name, spec.uid),
+            group=spec.group,
+            workspaces=tuple(versions),
+            key_secrets={
+                (workspace_id, version): secret_name(workspace_id, version)
+                for workspace_id, known in versions.items()
+                for version, state in known
+                if state in MOUNTED
+            },
+            login_secrets={workspace_id: login_name(workspace_id) for workspace_id in versions},
+            replicas=self._demands.replicas(
+                spec.namespace,
+                spec.name,
+                spec.group,
+                ReplicaWish(
+                    least=spec.least,
+                    most=spec.most,
+                    target=spec.target,
+                    backlog=spec.backlog,
+                    suspended=spec.suspend or standing.suspended,
+                ),
+            ),
+            most=spec.most,
+            **more,
+        )
+
+    def _sharing(self, spec: PoolSpec, standing: Standing) -> list[UUID]:
+        """Other workspaces with pools in the same worker group."""
+        with self._context.database.tx() as conn:
+            rows = SQL.group_workspaces(conn, worker_group=spec.group)
+            return sorted(row["workspace_id"] for row in rows if row["workspace_id"] != standing.id)
+
+    # -- what it makes --------------------------------------------------------------------------
+
+    def _apply(self, pool: Pool) -> None:
+        """Writes what differs, and takes away what is no longer wished."""
+        context = self._context
+        wished = workers.objects(context.platform, pool)
+        names = set()
+        for body in wished:
+            kind = BY_NAME[body["kind"]]
+            names.add((kind.name, body["metadata"]["name"]))
+            live = context.seen.get(kind, pool.namespace, body["metadata"]["name"])
+            if live is None or not is_as_wished(live, body):
+                context.seen.put(kind, context.api.apply(kind, body))
+                log.info("applied", kind=kind.name, name=body["metadata"]["name"])
+        for child in context.seen.owned(pool.owner.uid):
+            kind, meta = BY_NAME[child["kind"]], child["metadata"]
+            if (kind.name, meta["name"]) not in names:
+                context.api.delete(kind, meta["namespace"], meta["name"], uid=meta["uid"])
+
+    # -- status ---------------------------------------------------------------------------------
+
+    def _write(
+        self,
+        obj: Object,
+        spec: PoolSpec,
+        standing: Standing,
+        row: dict[str, Any],
+        parts: list[Condition],
+    ) -> None:
+        live = self._deployment(obj)
+        demand = self._demands.of(spec.group)
+        available = _workers_available(live, due=demand.due_now)
+        parts = [*parts, available]
+        active = [version for version, state in standing.versions if state == "active"]
+        facts: dict[str, Any] = {
+            "workspaceId": str(standing.id),
+            "poolId": str(row["pool_id"]),
+            "effectivePolicy": effective(spec.policy),
+            "mailboxes": row["mailboxes"],
+            "active": row["active"],
+            "quarantined": row["quarantined"],
+            "replicas": (live or {}).get("status", {}).get("replicas", 0),
+            "selector": _selector(obj),
+        }
+        if active:
+            facts["keyVersion"] = active[0]
+        conditions = [
+            ready(parts),
+            _progressing(live),
+            _degraded(parts, row["unopened"]),
+            *parts,
+        ]
+        self._statuses.write(POOL, obj, conditions, facts)
+
+    def _cannot(self, obj: Object, why: Condition) -> None:
+        """Says on the resource what it waits for."""
+        valid = Condition(SPEC_VALID, "True", "Valid", "The spec can be followed.")
+        parts = [why] if why.type == SPEC_VALID else [valid, why]
+        conditions = [
+            ready(parts),
+            Condition(PROGRESSING, "False", why.reason, why.message),
+            Condition(DEGRADED, "True", why.reason, why.message),
+            *parts,
+        ]
+        self._context.events.tell(obj, "Warning", why.reason, why.message, "Ensure")
+        self._statuses.write(POOL, obj, conditions, {})
+
+    def _deployment(self, obj: Object) -> Object | None:
+        for child in self._context.seen.owned(obj["metadata"]["uid"]):
+            if child["kind"] == DEPLOYMENT.name:
+                return child
+        return None
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def _released(self, namespace: str, name: str) -> None:
+        """The resource is gone: its workers go with it, its mailboxes drain."""
+        self._demands.forget(namespace, name)
+        with self._context.database.tx() as conn:
+            list(
+                SQL.release_pool(
+                    conn,
+                    installation=self._context.installation,
+                    namespace=namespace,
+                    name=name,
+                    at=machine(),
+                )
+            )
+
+    def _end(self, obj: Object) -> None:
+        """Deletion with `deletionPolicy: Delete`: its mailboxes are removed."""
+        if not has_finalizer(obj):
+            return
+        meta = obj["metadata"]
+        workspace_id = self._context.bound.id_of(
+            meta["namespace"], obj["spec"]["workspaceRef"]["name"]
+        )
+        if workspace_id is not None:
+            door = self._context.door
+            for box in mailboxes.listing(door, workspace_id):
+                if box["pool"] == meta["name"]:
+                    mailboxes.remove(door, workspace_id, box, ACTOR)
+        let_go(self._context.api, POOL, obj)
+
+
+def _selector(obj: Object) -> str:
+    """For `kubectl scale` and an HPA: the pods of the pool, as text."""
+    labels = Pool(
+        obj["metadata"]["namespace"],
+        Owner(obj["metadata"]["name"], obj["metadata"]["uid"]),
+        "",
+        (),
+        {},
+        {},
+        0,
+        0,
+    ).selector()
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+
+
+def _workers_available(live: Object | None, *, due: int) -> Condition:
+    if live is None:
+        return Condition(WORKERS_AVAILABLE, "False", "Missing", "Its Deployment is not there yet.")
+    wanted = live["spec"].get("replicas", 1)
+    available = live.get("status", {}).get("availableReplicas", 0)
+    if wanted == 0:
+        if due:
+            told = f"The pool sleeps, and {due} actions are due; it is being woken."
+            return Condition(WORKERS_AVAILABLE, "False", "AsleepWithDueWork", told)
+        return Condition(WORKERS_AVAILABLE, "True", "Asleep", "Nothing is due; the pool sleeps.")
+    if available >= 1:
+        told = "Workers are available."
+        return Condition(WORKERS_AVAILABLE, "True", "Available", told)
+    return Condition(
+        WORKERS_AVAILABLE,
+        "False",
+        "Unavailable",
+        f"None of {wanted} workers is ready. `kubectl describe deployment "
+        f"{live['metadata']['name']}` says why.",
+    )
+
+
+def _progressing(live: Object | None) -> Condition:
+    if live is not None and is_rolled_out(live):
+        return Condition(PROGRESSING, "False", "Settled", "Nothing is under way.")
+    return Condition(PROGRESSING, "True", "Rollout", "Its workers are being rolled out.")
+
+
+def _degraded(parts: list[Condition], unopened: int) -> Condition:
+    for part in parts:
+        if part.status == "False":
+            return Condition(DEGRADED, "True", part.reason, part.message)
+    if unopened:
+        told = (
+            f"The credentials of {unopened} mailboxes do not open with any key; their owners must "
+            "give them again."
+        )
+        return Condition(DEGRADED, "True", "CredentialsUnopened", told)
+    return Condition(DEGRADED, "False", "AsExpected", "Nothing runs worse than wished.")

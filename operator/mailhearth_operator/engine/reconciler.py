@@ -1,0 +1,190 @@
+"""All of the operator's work put together: the queue with what it calls, and what fills it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from mailhearth_core.errors import MailhearthError
+from mailhearth_operator.cluster.kinds import (
+    KEY_LABEL,
+    LOGIN_LABEL,
+    MAILBOX_LABEL,
+    POOL,
+    SECRET,
+    WATCHED,
+    WORKSPACE,
+    Kind,
+    Object,
+)
+from mailhearth_operator.engine.context import SQL, Context
+from mailhearth_operator.engine.demand import Demands
+from mailhearth_operator.engine.mailboxes import DeclaredMailboxes
+from mailhearth_operator.engine.outbox import Outbox
+from mailhearth_operator.engine.pools import Pools
+from mailhearth_operator.engine.queue import Key, WorkQueue
+from mailhearth_operator.engine.status import Statuses
+from mailhearth_operator.engine.workspaces import Workspaces
+from mailhearth_operator.manifests.model import POOL_LABEL
+from mailhearth_operator.resources.conditions import DEGRADED, READY, Condition
+
+log = structlog.get_logger()
+LABELS = (MAILBOX_LABEL, KEY_LABEL, LOGIN_LABEL)
+QUIET_CODES = ("try_later", "conflict", "not_found")
+"""Errors that pass by themselves within moments: nothing is said of them on the resource."""
+
+
+class Reconciler:
+    """Makes the cluster as its resources say.
+
+    Args:
+        namespaces: those that are watched; None: all.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        namespaces: tuple[str, ...] | None,
+        threads: int = 4,
+        allow_app_passwords: bool = False,
+    ) -> None:
+        self.context = context
+        self.namespaces = namespaces
+        self.queue = WorkQueue(self._ensure, threads=threads, failed=self._failed)
+        self.demands = Demands(
+            context.database, lambda namespace, name: self.queue.add((POOL.name, namespace, name))
+        )
+        self._statuses = Statuses(context.api)
+        self.workspaces = Workspaces(context, self._statuses, self.queue)
+        self.pools = Pools(
+            context,
+            self._statuses,
+            self.workspaces,
+            DeclaredMailboxes(context, allow_app_passwords=allow_app_passwords),
+            self.demands,
+        )
+        self.outbox = Outbox(context, self.queue)
+
+    # -- what was seen --------------------------------------------------------------------------
+
+    def list_all(self) -> None:
+        """Takes in all that is there, before the first key is worked on."""
+        for kind in WATCHED:
+            for namespace in self.namespaces or (None,):
+                for obj in self.context.api.list_all(kind, namespace):
+                    if kind is not SECRET or _concerns_us(obj):
+                        self.context.seen.put(kind, obj)
+        with self.context.database.tx() as conn:
+            for row in SQL.bindings(conn):
+                ref = row["external_ref"]
+                if ref and ref["installation"] == self.context.installation:
+                    self.context.bound.put(ref["namespace"], ref["name"], row["workspace_id"])
+                    self.queue.add((WORKSPACE.name, ref["namespace"], ref["name"]))
+        self.add_all()
+
+    def add_all(self) -> None:
+        """Everything is looked at again."""
+        for kind in (WORKSPACE, POOL):
+            for obj in self.context.seen.all(kind):
+                meta = obj["metadata"]
+                self.queue.add((kind.name, meta["namespace"], meta["name"]))
+
+    def took_place(self, kind: Kind, change: str | None, obj: Object) -> None:
+        """A watch event: `change` is ADDED, MODIFIED, DELETED, or None in a first listing."""
+        obj = {**obj, "apiVersion": kind.api, "kind": kind.name}
+        if change == "DELETED":
+            self.context.seen.drop(kind, obj)
+        elif kind is SECRET and not _concerns_us(obj):
+            meta = obj["metadata"]
+            if self.context.seen.get(kind, meta["namespace"], meta["name"]) is None:
+                return
+            self.context.seen.drop(kind, obj)  # its label was taken off
+        elif not self.context.seen.put(kind, obj):
+            return
+        for key in self._concerned(kind, obj):
+            self.queue.add(key)
+
+    def _concerned(self, kind: Kind, obj: Object) -> list[Key]:
+        meta = obj["metadata"]
+        namespace, name = meta["namespace"], meta["name"]
+        if kind in (WORKSPACE, POOL):
+            keys: list[Key] = [(kind.name, namespace, name)]
+            if kind is WORKSPACE:
+                keys += [
+                    (POOL.name, namespace, pool["metadata"]["name"])
+                    for pool in self.context.seen.all(POOL, namespace)
+                    if pool["spec"]["workspaceRef"]["name"] == name
+                ]
+            return keys
+        if kind is SECRET:
+            return self._of_secret(obj)
+        pool = meta.get("labels", {}).get(POOL_LABEL)
+        names = {pool} if pool else set()
+        names |= {owner["name"] for owner in meta.get("ownerReferences", ())}
+        keys = [(POOL.name, namespace, one) for one in sorted(names) if one]
+        for key in list(keys):
+            found = self.context.seen.get(POOL, key[1], key[2])
+            if found is not None and self._awaits_rollout(found):
+                workspace = found["spec"]["workspaceRef"]["name"]
+                keys.append((WORKSPACE.name, namespace, workspace))
+        return keys
+
+    def _awaits_rollout(self, pool: Object) -> bool:
+        standing = self.workspaces.standing(
+            pool["metadata"]["namespace"], pool["spec"]["workspaceRef"]["name"]
+        )
+        return standing is not None and any(state == "pending" for _, state in standing.versions)
+
+    def _of_secret(self, obj: Object) -> list[Key]:
+        meta = obj["metadata"]
+        namespace, labels = meta["namespace"], meta.get("labels", {})
+        keys: list[Key] = [
+            (POOL.name, namespace, pool["metadata"]["name"])
+            for pool in self.context.seen.all(POOL, namespace)
+            if any(one["secretName"] == meta["name"] for one in pool["spec"].get("mailboxes", ()))
+        ]
+        for label in (KEY_LABEL, LOGIN_LABEL):
+            if label in labels:
+                keys += [
+                    (WORKSPACE.name, namespace, workspace["metadata"]["name"])
+                    for workspace in self.context.seen.all(WORKSPACE, namespace)
+                    if str(self.context.bound.id_of(namespace, workspace["metadata"]["name"]))
+                    == labels[label]
+                ]
+        return keys
+
+    # -- work -----------------------------------------------------------------------------------
+
+    def _ensure(self, key: Key) -> None:
+        kind, namespace, name = key
+        if kind == WORKSPACE.name:
+            self.workspaces.ensure(namespace, name)
+        else:
+            self.pools.ensure(namespace, name)
+
+    def _failed(self, key: Key, error: BaseException) -> None:
+        """Says on the resource why it is not as wished, where that does not pass in a moment."""
+        if not isinstance(error, MailhearthError) or error.code in QUIET_CODES:
+            return
+        kind = WORKSPACE if key[0] == WORKSPACE.name else POOL
+        obj = self.context.seen.get(kind, key[1], key[2])
+        if obj is None or error.code == "api_unavailable":
+            return
+        reason = "".join(word.capitalize() for word in error.code.split("_"))
+        status: Any = "False" if error.permanent else "Unknown"
+        conditions = [
+            Condition(READY, status, reason, str(error)),
+            Condition(DEGRADED, "True", reason, str(error)),
+        ]
+        try:
+            self._statuses.write(kind, obj, conditions, {})
+            self.context.events.tell(obj, "Warning", reason, str(error), "Ensure")
+        except MailhearthError as again:
+            log.warning("status_not_written", key="/".join(key), reason=str(again))
+
+
+def _concerns_us(secret: Object) -> bool:
+    labels = secret["metadata"].get("labels", {})
+    return any(label in labels for label in LABELS)

@@ -1,0 +1,340 @@
+"""`ensure` for a Workspace: bound, keyed, with a login for its workers; at rest when it says so."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from psycopg.types.json import Jsonb
+
+from mailhearth_core.errors import KeysMissing, NotYet
+from mailhearth_core.storage.roles import new_password, scram_verifier
+from mailhearth_core.verbs import workspaces
+from mailhearth_core.verbs.wishes import Actor
+from mailhearth_operator.cluster.kinds import (
+    DEPLOYMENT,
+    LOGIN_LABEL,
+    POOL,
+    SECRET,
+    WORKSPACE,
+    Object,
+)
+from mailhearth_operator.engine.context import SQL, Context, machine, manager_of
+from mailhearth_operator.engine.finalizer import has_finalizer, let_go, sync_finalizer
+from mailhearth_operator.engine.queue import WorkQueue
+from mailhearth_operator.engine.status import Statuses
+from mailhearth_operator.manifests.model import MANAGER, PART_OF
+from mailhearth_operator.resources.conditions import (
+    DEGRADED,
+    KEYS_READY,
+    PROGRESSING,
+    SPEC_VALID,
+    Condition,
+    ready,
+)
+from mailhearth_operator.resources.spec import SpecInvalid, WorkspaceSpec, workspace_of
+
+log = structlog.get_logger()
+
+SUSPENDED = "suspended by its resource (spec.suspend)"
+GONE = "its resource was deleted; apply it again to take it up"
+RESTS = [SUSPENDED, GONE]
+"""Reasons of a rest that is the operator's to end."""
+LONGEST_END = timedelta(minutes=30)
+"""A resource whose data cannot be deleted is let go after so long."""
+LOOK_AGAIN_S = 3.0
+ACTOR = Actor("operator", "kubernetes")
+
+
+def login_name(workspace_id: UUID) -> str:
+    """Of the Secret with the database password of a workspace's workers."""
+    return f"mailhearth-login-{workspace_id}"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What pools need to know of their workspace."""
+
+    id: UUID
+    suspended: bool
+    timezone: str
+    versions: tuple[tuple[int, str], ...]
+    keys: Condition
+
+
+class Workspaces:
+    """Serves the queue's keys of kind Workspace."""
+
+    def __init__(self, context: Context, statuses: Statuses, queue: WorkQueue) -> None:
+        self._context = context
+        self._statuses = statuses
+        self._queue = queue
+        self._standing: dict[tuple[str, str], Standing] = {}
+
+    def standing(self, namespace: str, name: str) -> Standing | None:
+        """As last ensured."""
+        return self._standing.get((namespace, name))
+
+    def ensure(self, namespace: str, name: str) -> None:
+        """Makes all of a workspace as its resource says.
+
+        Raises:
+            NotYet: something is under way; look again.
+        """
+        obj = self._context.seen.get(WORKSPACE, namespace, name)
+        if obj is None:
+            self._released(namespace, name)
+            return
+        if obj["metadata"].get("deletionTimestamp"):
+            self._end(obj)
+            return
+        valid, spec = _valid(obj)
+        if spec is None:
+            self._statuses.write(WORKSPACE, obj, _conditions(valid, None, pending=False), {})
+            self._context.events.tell(obj, "Warning", "SpecInvalid", valid.message, "Validate")
+            return
+        sync_finalizer(self._context.api, WORKSPACE, obj, spec.deletion_policy == "Delete")
+        row = self._bind(obj, spec)
+        workspace_id: UUID = row["workspace_id"]
+        if row["state"] == "deleting":
+            raise NotYet("The workspace is being deleted in the dashboard.")
+        keys, versions = self._keys(obj, workspace_id, row)
+        self._rest_or_wake(workspace_id, spec, keys)
+        pending = any(state == "pending" for _, state in versions)
+        facts: dict[str, Any] = {"workspaceId": str(workspace_id)}
+        active = [version for version, state in versions if state == "active"]
+        if active:
+            facts["keyVersion"] = active[0]
+        self._statuses.write(WORKSPACE, obj, _conditions(valid, keys, pending=pending), facts)
+        self._tell_pools(
+            namespace,
+            name,
+            Standing(workspace_id, spec.suspend, spec.timezone, tuple(versions), keys),
+        )
+        if pending:
+            raise NotYet("A new key is being rolled out.")
+
+    # -- binding ------------------------------------------------------------------------------
+
+    def _bind(self, obj: Object, spec: WorkspaceSpec) -> dict[str, Any]:
+        with self._context.database.tx() as conn:
+            row = SQL.bind_workspace(
+                conn,
+                ref=Jsonb(self._context.reference(obj)),
+                generation=spec.generation,
+                managed_by=manager_of(obj),
+                at=machine(),
+            )
+        if row is None:
+            raise NotYet("Another operator binds the workspace in this moment.")
+        self._context.bound.put(spec.namespace, spec.name, row["workspace_id"])
+        return dict(row)
+
+    def _released(self, namespace: str, name: str) -> None:
+        """The resource is gone, and no one asked for its data to go: it rests."""
+        workspace_id = self._context.bound.id_of(namespace, name)
+        self._standing.pop((namespace, name), None)
+        if workspace_id is None:
+            return
+        with self._context.database.tx() as conn:
+            if SQL.rest_workspace(conn, workspace_id=workspace_id, reason=GONE, reasons=RESTS):
+                log.info("workspace_released", workspace_id=str(workspace_id))
+
+    def _rest_or_wake(self, workspace_id: UUID, spec: WorkspaceSpec, keys: Condition) -> None:
+        with self._context.database.tx() as conn:
+            if spec.suspend:
+                SQL.rest_workspace(conn, workspace_id=workspace_id, reason=SUSPENDED, reasons=RESTS)
+            else:
+                told = "" if keys.status == "True" else keys.message
+                SQL.wake_workspace(conn, workspace_id=workspace_id, reason=told, reasons=RESTS)
+
+    # -- keys and login -----------------------------------------------------------------------
+
+    def _keys(
+        self, obj: Object, workspace_id: UUID, row: dict[str, Any]
+    ) -> tuple[Condition, list[tuple[int, str]]]:
+        ring = self._context.ring
+        known = ring.versions(workspace_id)
+        if self._has_all(workspace_id, row, known):
+            pass
+        else:
+            with self._context.turn(workspace_id):
+                known = ring.versions(workspace_id)
+                if not known:
+                    ring.activate(workspace_id, ring.add(workspace_id, known))
+                    known = ring.versions(workspace_id)
+                self._ensure_login(obj, workspace_id)
+        try:
+            ring.check(workspace_id, known)
+        except KeysMissing as error:
+            self._context.events.tell(obj, "Warning", "KeysMissing", str(error), "CheckKeys")
+            condition = Condition(KEYS_READY, "False", "KeysMissing", str(error))
+            return condition, _states(known)
+        for one in known:
+            if one["state"] == "pending" and self._is_rolled_out(obj, workspace_id, one["version"]):
+                ring.activate(workspace_id, one["version"])
+                note = f"Credentials are sealed to key version {one['version']} from now on."
+                self._context.events.tell(obj, "Normal", "KeyActive", note, "RotateKey")
+        if any(one["state"] == "retiring" and not one["sealed"] for one in known):
+            ring.archive(workspace_id)
+        if any(one["state"] in ("pending", "retiring") for one in known):
+            known = ring.versions(workspace_id)
+        return Condition(KEYS_READY, "True", "KeysPresent", "Its keys are there."), _states(known)
+
+    def _has_all(
+        self, workspace_id: UUID, row: dict[str, Any], known: list[dict[str, Any]]
+    ) -> bool:
+        namespace = self._context.namespace_of(workspace_id)
+        login = self._context.seen.get(SECRET, namespace, login_name(workspace_id))
+        return bool(known) and bool(row["has_login"]) and login is not None
+
+    def _ensure_login(self, obj: Object, workspace_id: UUID) -> None:
+        """A new password in the Secret, then in the database; by one operator at a time."""
+        context = self._context
+        namespace, name = obj["metadata"]["namespace"], login_name(workspace_id)
+        if context.api.get(SECRET, namespace, name) is not None and self._login_is_known(
+            workspace_id
+        ):
+            return
+        password = new_password()
+        with context.database.tx() as conn:
+            verifier = scram_verifier(conn, password, str(workspace_id))
+            SQL.ensure_worker_login(conn, workspace_id=workspace_id, verifier=verifier)
+        made = context.api.apply(SECRET, _login_secret(namespace, workspace_id, password.reveal()))
+        context.seen.put(SECRET, made)
+
+    def _login_is_known(self, workspace_id: UUID) -> bool:
+        with self._context.database.tx() as conn:
+            return any(
+                row["workspace_id"] == workspace_id and row["has_login"]
+                for row in SQL.workspaces(conn)
+            )
+
+    def _is_rolled_out(self, obj: Object, workspace_id: UUID, version: int) -> bool:
+        """Whether every worker of the workspace has the key version mounted."""
+        from mailhearth_operator.cluster.keys import secret_name
+
+        wanted = secret_name(workspace_id, version)
+        for pool in self._pools(obj["metadata"]["namespace"], obj["metadata"]["name"]):
+            for child in self._context.seen.owned(pool["metadata"]["uid"]):
+                if child["kind"] == DEPLOYMENT.name and not _serves(child, wanted):
+                    return False
+        return True
+
+    # -- pools --------------------------------------------------------------------------------
+
+    def _pools(self, namespace: str, name: str) -> list[Object]:
+        return [
+            pool
+            for pool in self._context.seen.all(POOL, namespace)
+            if pool["spec"]["workspaceRef"]["name"] == name
+        ]
+
+    def _tell_pools(self, namespace: str, name: str, standing: Standing) -> None:
+        """Its pools are looked at again when what they need of it has changed."""
+        if self._standing.get((namespace, name)) == standing:
+            return
+        self._standing[namespace, name] = standing
+        for pool in self._pools(namespace, name):
+            self._queue.add((POOL.name, namespace, pool["metadata"]["name"]))
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def _end(self, obj: Object) -> None:
+        """Deletion with `deletionPolicy: Delete`: mail, rows, keys; then the finalizer goes."""
+        if not has_finalizer(obj):
+            return
+        context, meta = self._context, obj["metadata"]
+        workspace_id = context.bound.id_of(meta["namespace"], meta["name"])
+        with context.database.tx() as conn:
+            rows = {row["workspace_id"]: row for row in SQL.bindings(conn)}
+        row = rows.get(workspace_id) if workspace_id else None
+        since = datetime.fromisoformat(meta["deletionTimestamp"])
+        if row is None:
+            let_go(context.api, WORKSPACE, obj)
+            return
+        if machine() - since > LONGEST_END:
+            note = f"Its data could not be deleted within {LONGEST_END}; it goes on without it."
+            context.events.tell(obj, "Warning", "DeletionTimedOut", note, "Delete")
+            let_go(context.api, WORKSPACE, obj)
+            return
+        if row["state"] != "deleting":
+            workspaces.begin_deletion(context.door.database, row["workspace_id"], ACTOR)
+            context.events.tell(
+                obj, "Normal", "Deleting", "Its mail, rows and keys are being deleted.", "Delete"
+            )
+        raise NotYet("The workspace's mail, rows and keys are being deleted.")
+
+
+def _valid(obj: Object) -> tuple[Condition, WorkspaceSpec | None]:
+    try:
+        spec = workspace_of(obj)
+    except SpecInvalid as error:
+        return Condition(SPEC_VALID, "False", "SpecInvalid", str(error)), None
+    return Condition(SPEC_VALID, "True", "Valid", "The spec can be followed."), spec
+
+
+def _conditions(valid: Condition, keys: Condition | None, *, pending: bool) -> list[Condition]:
+    keys = keys or Condition(KEYS_READY, "Unknown", "SpecInvalid", "The spec comes first.")
+    progressing = (
+        Condition(PROGRESSING, "True", "KeyRollout", "A new key is being mounted by its workers.")
+        if pending
+        else Condition(PROGRESSING, "False", "Settled", "Nothing is under way.")
+    )
+    degraded = (
+        Condition(DEGRADED, "False", "AsExpected", "Nothing runs worse than wished.")
+        if keys.status != "False"
+        else Condition(DEGRADED, "True", keys.reason, keys.message)
+    )
+    return [ready([valid, keys]), progressing, degraded, valid, keys]
+
+
+def _states(known: list[dict[str, Any]]) -> list[tuple[int, str]]:
+    return [(row["version"], row["state"]) for row in known if row["state"] != "destroyed"]
+
+
+def _serves(deployment: Object, secret: str) -> bool:
+    """Whether all pods of a Deployment run with the Secret mounted; one that sleeps does."""
+    volumes = deployment["spec"]["template"]["spec"].get("volumes", ())
+    mounted = {
+        source.get("secret", {}).get("name")
+        for volume in volumes
+        for source in volume.get("projected", {}).get("sources", ())
+    }
+    if secret not in mounted:
+        return False
+    return is_rolled_out(deployment)
+
+
+def is_rolled_out(deployment: Object) -> bool:
+    """Whether the pods of the newest template, and no others, are there and available."""
+    wanted = deployment["spec"].get("replicas", 1)
+    status = deployment.get("status", {})
+    return bool(
+        status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
+        and status.get("updatedReplicas", 0) >= wanted
+        and status.get("availableReplicas", 0) >= wanted
+        and status.get("replicas", 0) <= wanted
+    )
+
+
+def _login_secret(namespace: str, workspace_id: UUID, password: str) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": login_name(workspace_id),
+            "namespace": namespace,
+            "labels": {
+                "app.kubernetes.io/part-of": PART_OF,
+                "app.kubernetes.io/managed-by": MANAGER,
+                LOGIN_LABEL: str(workspace_id),
+            },
+        },
+        "type": "Opaque",
+        "data": {"password": base64.b64encode(password.encode()).decode()},
+    }

@@ -1,0 +1,261 @@
+"""The process `mailhearth operator`: Kopf watches, the queue works, a few threads look around."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import kopf
+import psycopg
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from mailhearth_core import logs, metrics
+from mailhearth_core.errors import MailhearthError, ServiceUnavailable
+from mailhearth_core.secrets import Secret
+from mailhearth_core.storage.doors import Database, TenantDoor
+from mailhearth_core.storage.installation import read_installation
+from mailhearth_operator.cluster.api import Api
+from mailhearth_operator.cluster.kinds import WATCHED, Kind
+from mailhearth_operator.cluster.seen import Seen
+from mailhearth_operator.engine.context import Context
+from mailhearth_operator.engine.events import Events
+from mailhearth_operator.engine.reconciler import Reconciler
+from mailhearth_operator.health import Health
+from mailhearth_operator.settings import OperatorSettings, PlatformFile, read_platform
+
+log = structlog.get_logger()
+CHANNEL = "mailhearth_commands"
+DEMAND_S = 2.0
+OUTBOX_S = 5.0
+COMPARE_S = 20.0
+RESYNC_S = 300.0
+DATABASE_WAIT_S = 2.0
+
+
+class Operator:
+    """One running operator; `run` returns when `stop` was called, or after a signal.
+
+    Args:
+        api_calls: counts requests to the API server, by verb and kind.
+    """
+
+    def __init__(
+        self,
+        settings: OperatorSettings,
+        platform: PlatformFile,
+        registry: CollectorRegistry,
+        api: Api | None = None,
+    ) -> None:
+        self.settings = settings
+        calls = Counter(
+            "mailhearth_operator_api_requests",
+            "Requests to the Kubernetes API.",
+            ["verb", "kind"],
+            registry=registry,
+        )
+        self.api = api or Api.connect(calls)
+        self._errors = Counter(
+            "mailhearth_operator_errors", "Failed looks at resources.", ["kind"], registry=registry
+        )
+        depth = Gauge("mailhearth_operator_queue_depth", "Resources due.", registry=registry)
+        self._registry = registry
+        self._stopping = threading.Event()
+        self._stop_kopf: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._database = Database(
+            settings.database_url, max_size=settings.threads + 3, name="mailhearth-operator"
+        )
+        self._cli = Database(
+            settings.cli_database_url, max_size=settings.threads, name="mailhearth-operator"
+        )
+        self.context = Context(
+            installation=platform.installation,
+            namespace=settings.namespace,
+            platform=platform.platform(),
+            api=self.api,
+            seen=Seen(),
+            database=self._database,
+            door=TenantDoor(self._cli),
+            events=Events(self.api, settings.name),
+            sandbox=False,
+        )
+        self.reconciler = Reconciler(
+            self.context,
+            namespaces=settings.watched(),
+            threads=settings.threads,
+            allow_app_passwords=settings.allow_app_passwords,
+        )
+        depth.set_function(self.reconciler.queue.depth)
+        self.health = Health(
+            self.api,
+            self.context.seen,
+            settings.watched(),
+            lambda: dict(self.reconciler.queue.busy_since),
+        )
+        self._ready = threading.Event()
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Until a signal or `stop`; 0 after a clean end."""
+        settings = self.settings
+        servers = [
+            metrics.serve(
+                port, self._registry, self.health.reasons, self._unready, settings.listen_host
+            )
+            for port in dict.fromkeys((settings.metrics_port, settings.health_port))
+        ]
+        self.ports = [server.port for server in servers]
+        threads = [
+            threading.Thread(target=self._around, args=(name, pause, work), name=name, daemon=True)
+            for name, pause, work in (
+                ("demand", DEMAND_S, self.reconciler.demands.read),
+                ("compare", COMPARE_S, self.health.compare),
+                ("resync", RESYNC_S, self.reconciler.add_all),
+            )
+        ]
+        threads.append(threading.Thread(target=self._serve_outbox, name="outbox", daemon=True))
+        try:
+            asyncio.run(self._main(threads))
+        finally:
+            self._stopping.set()
+            self.reconciler.queue.stop()
+            for thread in threads:
+                if thread.is_alive():
+                    thread.join(30)
+            for server in servers:
+                server.close()
+            self._database.close()
+            self._cli.close()
+        return 0
+
+    def stop(self) -> None:
+        """From any thread: `run` returns soon."""
+        self._stopping.set()
+        loop, event = self._loop, self._stop_kopf
+        if loop is not None and event is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(event.set)
+
+    async def _main(self, threads: list[threading.Thread]) -> None:
+        self._loop, self._stop_kopf = asyncio.get_running_loop(), asyncio.Event()
+        if not await asyncio.to_thread(self._take_in):
+            return
+        self.reconciler.queue.start()
+        for thread in threads:
+            thread.start()
+        namespaces = self.settings.watched()
+        self._ready.set()
+        await kopf.operator(
+            registry=_registry(self.reconciler),
+            settings=_kopf_settings(),
+            standalone=True,
+            clusterwide=namespaces is None,
+            namespaces=list(namespaces or ()),
+            stop_flag=self._stop_kopf,
+        )
+
+    def _take_in(self) -> bool:
+        """All that is there, once API and database answer; False when it is time to stop."""
+        while not self._stopping.is_set():
+            try:
+                with self._database.tx() as conn:
+                    self.context.sandbox = read_installation(conn).sandbox
+                self.reconciler.list_all()
+            except (ServiceUnavailable, psycopg.Error) as error:
+                log.warning("operator_waits", reason=str(error))
+                self._stopping.wait(DATABASE_WAIT_S)
+            except MailhearthError as error:
+                log.error("operator_waits", reason=str(error))
+                self._stopping.wait(DATABASE_WAIT_S)
+            else:
+                return True
+        return False
+
+    def _unready(self) -> list[str]:
+        return [] if self._ready.is_set() else ["what there is has not been read yet"]
+
+    # -- around ---------------------------------------------------------------------------------
+
+    def _around(self, name: str, pause: float, work: Callable[[], Any]) -> None:
+        while not self._stopping.is_set():
+            try:
+                work()
+            except MailhearthError as error:
+                log.warning("not_done", task=name, reason=str(error))
+            except Exception:
+                log.exception("task_failed", task=name)
+            # A little apart, so that replicas and restarts do not march in step.
+            self._stopping.wait(pause * random.uniform(0.9, 1.1))
+
+    def _serve_outbox(self) -> None:
+        """Woken by the database when a wish is made, and every few seconds."""
+        url: Secret = self.settings.database_url
+        while not self._stopping.is_set():
+            try:
+                with psycopg.connect(url.reveal(), autocommit=True, connect_timeout=5) as conn:
+                    conn.execute(f"LISTEN {CHANNEL}")
+                    while not self._stopping.is_set():
+                        self.reconciler.outbox.serve()
+                        for _ in conn.notifies(timeout=OUTBOX_S, stop_after=1):
+                            pass
+            except (psycopg.Error, MailhearthError) as error:
+                log.warning("outbox_waits", reason=type(error).__name__)
+            except Exception:
+                log.exception("outbox_failed")
+            self._stopping.wait(1.0)
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    """Kopf watches and does nothing else: no annotations, no finalizers, no events of its own."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = 240
+    settings.watching.connect_timeout = 10
+    settings.networking.request_timeout = 30
+    settings.queueing.worker_limit = 32
+    return settings
+
+
+def _registry(reconciler: Reconciler) -> kopf.OperatorRegistry:
+    """Handlers of watch events: they take note, and put keys on the queue."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    def login(**about: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**about) or kopf.login_with_kubeconfig(**about)
+
+    for kind in WATCHED:
+        _watch(registry, kind, reconciler)
+    return registry
+
+
+def _watch(registry: kopf.OperatorRegistry, kind: Kind, reconciler: Reconciler) -> None:
+    group, _, version = kind.api.rpartition("/")
+
+    @kopf.on.event(group, version, kind.plural, registry=registry, id=f"see-{kind.plural}")
+    async def see(event: Any, **_: Any) -> None:
+        reconciler.took_place(kind, event["type"], dict(event["object"]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The entry point. 0 after a clean stop, 1 when it could not work, 2 for wrong settings."""
+    argparse.ArgumentParser(prog="mailhearth operator", description=__doc__).parse_args(arguments)
+    try:
+        settings = OperatorSettings.load()
+        platform = read_platform(settings.platform_file)
+    except MailhearthError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    logs.configure("operator", settings.log_level)
+    try:
+        return Operator(settings, platform, CollectorRegistry()).run()
+    except (MailhearthError, OSError) as error:
+        log.error("operator_failed", reason=str(error))
+        return 1

@@ -1,0 +1,47 @@
+"""A workspace and a pool applied: bound, keyed, projected, sealed, and all objects there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from apiserver import ApiServer
+from custom_resources import Resources
+from database import TestInstallation
+from operating import Operating
+from waiting import wait_for
+
+ANN = {
+    "address": "ann@example.com",
+    "imap": "imap.example.com:993",
+    "smtp": "smtp.example.com:465",
+    "password": "first",
+    "consent": "true",
+}
+
+
+@pytest.fixture
+def operating(
+    api: ApiServer, resources: Resources, installation: TestInstallation
+) -> Iterator[Operating]:
+    with Operating(api, resources, installation) as made:
+        yield made
+
+
+def pool(operating: Operating, **changes: object) -> None:
+    spec = {"workspaceRef": {"name": "acme"}, **changes}
+    operating.resources.created("MailboxPool", "sales", spec)
+
+
+def test_two_resources_make_all_that_warmup_needs(operating: Operating) -> None:
+    operating.secret("ann", ANN)
+    pool(operating, mailboxes=[{"secretName": "ann"}])
+    operating.until("MailboxPool", "sales", "Ready", "Unknown", "WorkspaceNotFound")
+    operating.resources.created("Workspace", "acme", {"timezone": "Europe/Berlin"})
+    operating.until("Workspace", "acme", "Ready", "True")
+    operating.until("MailboxPool", "sales", "CredentialsSealed", "True", "Sealed")
+    wait_for(lambda: operating.get("Deployment", "sales-workers") is not None)
+    operating.until("MailboxPool", "sales", "Ready", "False", "Unavailable")
+    operating.roll_out("sales-workers")
+    operating.until("MailboxPool", "sales", "Ready", "True", "AsWished")

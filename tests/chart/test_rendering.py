@@ -17,6 +17,7 @@ from mailhearth_core.mail.dns import ZoneResolver
 from mailhearth_core.metrics import Metrics
 from mailhearth_core.settings import PREFIX, ProcessSettings, SchedulerSettings, WorkerSettings
 from mailhearth_local.pods.owner import OwnerSettings
+from mailhearth_operator.settings import OperatorSettings
 from mailhearth_web.settings import WebSettings
 
 cases = pytest.mark.parametrize("case", list(CASES))
@@ -24,13 +25,6 @@ GIVEN = b"rediss://worker:password@redis.example.org:6379/0?ssl_ca_certs=/ca/ca.
 WITH_TOKEN = {"operator", "keys-backup"}
 NOT_SETTINGS = re.compile(r"[A-Z]*_?(DATABASE|REDIS)_PASSWORD|OWNER_USERNAME|JOB")
 """Variables that others are put together from."""
-OPERATOR = {
-    f"{PREFIX}{name}"
-    for name in (
-        *("DATABASE_URL", "PLATFORM_FILE", "NAMESPACE", "CLUSTER_WIDE"),
-        *("LISTEN_HOST", "METRICS_PORT", "HEALTH_PORT", "LOG_LEVEL"),
-    )
-}
 
 
 def variables(settings: type[ProcessSettings]) -> set[str]:
@@ -40,7 +34,7 @@ def variables(settings: type[ProcessSettings]) -> set[str]:
 KNOWN = {
     "web": variables(WebSettings),
     "scheduler": variables(SchedulerSettings),
-    "operator": OPERATOR,
+    "operator": variables(OperatorSettings),
     "prepare": variables(OwnerSettings),
     "backup": variables(OwnerSettings),
     "keys-backup": {f"{PREFIX}NAMESPACE", f"{PREFIX}NAMESPACES"},
@@ -49,10 +43,6 @@ KNOWN = {
     "sandbox": {f"{PREFIX}SANDBOX_HOST", f"{PREFIX}SANDBOX_DOMAINS"},
     "test": set(),
 }
-
-
-AWAITED = {f"{PREFIX}WEB_TLS_CERTIFICATE", f"{PREFIX}WEB_TLS_KEY"} - KNOWN["web"]
-"""Given to web with `web.tls.enabled`; empty once web knows them."""
 
 
 def component(pod: Json) -> str:
@@ -112,7 +102,6 @@ def test_processes_are_given_their_own_settings_alone(case: str) -> None:
             assert len(given) == len(set(given)), f"{name}: {given}"
             plain = {re.sub("(_PROVIDERS|_URL)_FILE$", r"\1", one) for one in given}
             unknown = plain - KNOWN[component(pod)]
-            unknown -= AWAITED
             assert {one for one in unknown if not NOT_SETTINGS.fullmatch(one)} == set(), name
             for place, entry in enumerate(container.get("env", [])):
                 needed = set(re.findall(r"\$\(([A-Z_]+)\)", entry.get("value", "")))

@@ -11,9 +11,11 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -154,7 +156,32 @@ def configuration(settings: WebSettings) -> Config:
         "secure_scheme_headers": {},
     }.items():
         cfg.set(name, value)
+    if settings.web_tls_certificate and settings.web_tls_key:
+        _check_pair(settings.web_tls_certificate, settings.web_tls_key)
+        # Read anew for each connection: a renewed certificate is taken up by itself.
+        cfg.set("certfile", str(settings.web_tls_certificate))
+        cfg.set("keyfile", str(settings.web_tls_key))
+        cfg.set("ssl_context", _context)
     return cfg
+
+
+def _check_pair(certificate: Path, key: Path) -> None:
+    """Raises MailhearthError: better now than at each connection."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise MailhearthError(
+            f"{certificate} and {key} are no certificate with its key ({error}).",
+            hint="See MAILHEARTH_WEB_TLS_CERTIFICATE and MAILHEARTH_WEB_TLS_KEY.",
+            code="tls_unusable",
+        ) from None
+
+
+def _context(_: Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """Certificate and key as gunicorn loads them; TLS 1.2 at least (RFC 9325)."""
+    context = default()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -177,6 +204,7 @@ def serve(settings: WebSettings) -> int:
     """Runs until a signal; 0 after a clean stop."""
     registry = CollectorRegistry()
     services = make_services(settings, metrics.Metrics(registry))
+    cfg = configuration(settings)
     listener = listen(settings.web_host, settings.web_port)
     probes = [
         metrics.serve(
@@ -185,7 +213,7 @@ def serve(settings: WebSettings) -> int:
         for port in dict.fromkeys((settings.metrics_port, settings.health_port))
     ]
     app = create_app(settings, services)
-    server = Server(app, listener, configuration(settings), services.stopping.set)
+    server = Server(app, listener, cfg, services.stopping.set)
     log.info("web_started", url=settings.public_url, port=listener.getsockname()[1])
     try:
         server.init_process()  # ends at a signal

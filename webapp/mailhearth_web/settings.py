@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -52,6 +53,10 @@ class WebSettings(QueueSettings):
     )
     web_host: str = Field("127.0.0.1", description="address that the dashboard listens on")
     web_port: Port = Field(8787, description="port that the dashboard listens on")
+    web_tls_certificate: Path | None = Field(
+        None, description="PEM file of the certificate to serve TLS with, its chain after it"
+    )
+    web_tls_key: Path | None = Field(None, description="PEM file of that certificate's key")
     public_url: str = Field(
         description="address that people open: https://host, or http:// on this machine alone"
     )
@@ -116,6 +121,14 @@ class WebSettings(QueueSettings):
         "",
         description="mailto: or https:// address in security.txt; without it security@ the host",
     )
+
+    @field_validator("web_tls_key")
+    @classmethod
+    def _check_pair(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        certificate = info.data.get("web_tls_certificate")
+        if (value is None) != (certificate is None):
+            raise _problem("certificate and key go together: set both or neither")
+        return value
 
     @property
     def public_host(self) -> str:

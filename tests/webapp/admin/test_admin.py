@@ -136,7 +136,7 @@ def test_a_suspended_workspace_stops_and_its_people_are_told(web: Web) -> None:
     with web.installation.worker_doors().door(messages.north).tx() as conn:
         claimed = named("sending").take(
             conn, workspace_id=messages.north, owner="w", seconds=60, machine=NOW,
-            mailbox_id=messages.alice,
+            mailbox_id=messages.alice, sealed=False,
         )  # fmt: skip
     assert claimed is None
     web.installation.rows("UPDATE mailboxes SET next_size_at = %s", NOW - timedelta(hours=1))

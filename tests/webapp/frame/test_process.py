@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +17,9 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
+import pytest
+
+from dovecot import Authority
 from mailhearth_local.services.environment import web_environment
 from mailhearth_web.frame.headers import SECURITY_HEADERS
 from mailhearth_web.frame.session import COOKIE, LOCAL_COOKIE
@@ -32,7 +37,7 @@ def free_port() -> int:
 class Process:
     """One web process with the environment that `up` gives it."""
 
-    def __init__(self, web: Web, log: Path) -> None:
+    def __init__(self, web: Web, log: Path, **settings: str) -> None:
         self.port, self.probe_port = free_port(), free_port()
         self.log = log
         environ = web_environment(
@@ -45,6 +50,7 @@ class Process:
             web_port=self.port,
             local_sign_in=True,
         )
+        environ |= settings
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "mailhearth_web"], env=environ, stderr=stream
@@ -71,8 +77,8 @@ class Process:
 
 
 @contextmanager
-def running(web: Web, log: Path) -> Iterator[Process]:
-    process = Process(web, log)
+def running(web: Web, log: Path, **settings: str) -> Iterator[Process]:
+    process = Process(web, log, **settings)
     try:
         wait_for(process.is_ready, 60)
         yield process
@@ -135,6 +141,38 @@ def test_it_serves_is_ready_and_stops_in_time(web: Web, tmp_path: Path) -> None:
         asked = [line for line in lines if line["event"] == "request"]
         assert [line["route"] for line in asked] == ["/", "/sign-in", "", "/events"]
         assert asked[1]["request_id"] == headers["X-Request-ID"]
+
+
+def test_it_serves_tls_and_takes_a_renewed_certificate_up(web: Web, tmp_path: Path) -> None:
+    first, second = Authority(), Authority()
+    certificate, key = first.issue(tmp_path, ["localhost"])
+    files = {
+        "MAILHEARTH_WEB_TLS_CERTIFICATE": str(certificate),
+        "MAILHEARTH_WEB_TLS_KEY": str(key),
+    }
+    with running(web, tmp_path / "log", **files) as process:
+
+        def status(trusted: Authority) -> int:
+            context = ssl.create_default_context(cadata=trusted.pem)
+            connection = http.client.HTTPSConnection(
+                "localhost", process.port, timeout=10, context=context
+            )
+            with contextlib.closing(connection):
+                connection.request("GET", "/healthz")
+                return connection.getresponse().status
+
+        assert status(first) == 200
+        with pytest.raises(ssl.SSLCertVerificationError):
+            status(second)
+        with socket.create_connection(("127.0.0.1", process.port), timeout=10) as plain:
+            plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"200" not in plain.recv(65536)
+        second.issue(tmp_path, ["localhost"])
+        assert status(second) == 200
+    key.write_text("nothing")
+    broken = Process(web, tmp_path / "log2", **files)
+    assert broken.process.wait(60) == 1
+    assert "no certificate with its key" in (tmp_path / "log2").read_text()
 
 
 def test_what_is_no_http_gets_the_headers_too(web: Web, tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ class PlatformFile(BaseModel):
     redis_port: int = Field(6379, alias="redisPort")
     environment: str = "production"
     dns_namespace: str = Field("kube-system", alias="dnsNamespace")
+    dns_ports: tuple[int, ...] = Field((53, 1053, 5353), alias="dnsPorts")
     mail_ports: tuple[int, ...] = Field((25, 143, 443, 465, 587, 993), alias="mailPorts")
     release_namespace: str = Field("", alias="releaseNamespace")
     settings: dict[str, str] = {}

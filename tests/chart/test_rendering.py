@@ -385,7 +385,7 @@ def test_the_platform_says_all_that_the_operator_reads() -> None:
         assert platform.keys() == {
             *("image", "pullPolicy", "imagePullSecrets", "installation", "releaseNamespace"),
             *("environment", "databaseUrl", "databaseCa", "databasePort", "redisSecret"),
-            *("redisPort", "dnsNamespace", "settings"),
+            *("redisPort", "dnsNamespace", "dnsPorts", "settings"),
         }
         assert platform["installation"] == "mh/mailhearth"
         assert all(isinstance(value, str) for value in platform["settings"].values())

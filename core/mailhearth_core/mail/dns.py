@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -134,14 +135,16 @@ class _ZoneName(BaseModel):
     mx: list[_ZoneMx] = []
     txt: list[str] = []
     ptr: list[str] = []
+    alias: str = ""
 
 
 class ZoneResolver:
     """Answers from a fixed zone and knows no other name.
 
     The zone maps each name to `{"a": [...], "aaaa": [...], "mx": [{"host": ..., "preference": ...,
-    "port": ...}], "txt": [...], "ptr": [...]}`, all optional but an exchanger's host; `port` is
-    where that exchanger's SMTP listens (default 25).
+    "port": ...}], "txt": [...], "ptr": [...], "alias": ...}`, all optional but an exchanger's host;
+    `port` is where that exchanger's SMTP listens (default 25). An `alias` has the addresses of a
+    host that this machine finds by its own means, such as a Service of the cluster.
     """
 
     def __init__(self, zone: Mapping[str, Mapping[str, Any]]) -> None:
@@ -152,7 +155,9 @@ class ZoneResolver:
                 for text in (*parsed.a, *parsed.aaaa):
                     ip_address(text)
             except (ValidationError, ValueError) as error:
-                allowed = "a, aaaa (lists of addresses), mx (host, preference, port), txt, ptr"
+                allowed = (
+                    "a, aaaa (lists of addresses), mx (host, preference, port), txt, ptr, alias"
+                )
                 raise InvalidValue(f"zone entry {name}", records, allowed) from error
             self._names[_key(name)] = parsed
 
@@ -170,6 +175,7 @@ class ZoneResolver:
     def addresses(self, host: str) -> Sequence[Address]:
         records = self._name(host)
         found: list[Address] = [ip_address(text) for text in (*records.a, *records.aaaa)]
+        found += _found_here(records.alias)
         if not found:
             raise NameNotFound(host)
         return found
@@ -193,7 +199,13 @@ class ZoneResolver:
             return [_quoted(text) for text in records.txt]
         if kind == "PTR":
             return [f"{host.rstrip('.')}." for host in records.ptr]
-        return {"A": records.a, "AAAA": records.aaaa}.get(kind, [])
+        if kind not in ("A", "AAAA"):
+            return []
+        version = 4 if kind == "A" else 6
+        found = [
+            str(address) for address in _found_here(records.alias) if address.version == version
+        ]
+        return [*(records.a if kind == "A" else records.aaaa), *found]
 
     def _name(self, name: str) -> _ZoneName:
         try:
@@ -234,6 +246,23 @@ class _ZoneQuestions(dns.resolver.Resolver):
             nothing: Callable[..., Exception] = dns.resolver.NoAnswer
             raise nothing(response=response)
         return dns.resolver.Answer(name, kind, dns.rdataclass.IN, response)
+
+
+def _found_here(host: str) -> list[Address]:
+    """Addresses as any program of this machine finds them, its search list and hosts file included.
+
+    None for no host. Raises `NameNotFound` or `NameLookupFailed`.
+    """
+    if not host:
+        return []
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        if error.errno in (socket.EAI_NONAME, socket.EAI_NODATA):
+            raise NameNotFound(host) from error
+        raise NameLookupFailed(host, error.strerror or "no answer") from error
+    # A link-local address may carry its interface after a %.
+    return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
 
 
 def _quoted(text: str) -> str:

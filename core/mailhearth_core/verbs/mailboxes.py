@@ -15,7 +15,7 @@ from mailhearth_core.ids import uuid7
 from mailhearth_core.providers import provider_name_for
 from mailhearth_core.storage.clock import business_now
 from mailhearth_core.storage.doors import Connection, Database, TenantDoor
-from mailhearth_core.storage.installation import is_loopback, read_installation
+from mailhearth_core.storage.installation import is_loopback, may_be_in_sandbox, read_installation
 from mailhearth_core.storage.named import named
 from mailhearth_core.verbs.credentials import keep_sealed, seal_credentials
 from mailhearth_core.verbs.mailbox_spec import MailboxSpec, check_name, check_timezone
@@ -29,7 +29,7 @@ def check_servers(conn: Connection, spec: MailboxSpec) -> None:
     """Refuses what the installation's kind does not allow.
 
     Raises:
-        Conflict: a server beyond this machine in a sandbox.
+        Conflict: a server in a sandbox that is neither on this machine nor the sandbox's own.
         InvalidValue: a connection without TLS to another machine.
     """
     check_places(spec, sandbox=read_installation(conn).sandbox)
@@ -40,7 +40,7 @@ def check_places(spec: MailboxSpec, *, sandbox: bool) -> None:
     for field, server in (("imap", spec.imap), ("smtp", spec.smtp)):
         if is_loopback(server.host):
             continue
-        if sandbox:
+        if sandbox and not may_be_in_sandbox(server.host):
             raise Conflict(
                 f"{field}: {server.host} is not on this machine, and this is a sandbox "
                 "installation for good (its clock is scaled).",

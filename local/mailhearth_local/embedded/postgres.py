@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,7 +26,7 @@ from mailhearth_local.embedded.folder import (
     write_atomically,
 )
 from mailhearth_local.embedded.identity import Account, unprivileged
-from mailhearth_local.embedded.postgres_conf import HBA, config_text
+from mailhearth_local.embedded.postgres_conf import HBA, config_text, quoted
 from mailhearth_local.embedded.process import (
     POLL_SECONDS,
     ServiceFailed,
@@ -58,15 +59,32 @@ class EmbeddedPostgres:
     Args:
         folder: holds `data/`, `log/`, `port`, `start.log`, `lock`.
         secrets: folder of the 0600 passwords; by default `secrets` beside `folder`.
+        settings: instead of, or besides, those of `postgres_conf.SETTINGS`, written as there.
+        hba: the whole `pg_hba.conf`; it must let the superuser in on loopback by its password.
+        sockets: folder of a Unix socket; by default there is none.
+        start_seconds: time for one start.
     """
 
-    def __init__(self, folder: Path, *, secrets: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        secrets: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        hba: str = HBA,
+        sockets: Path | None = None,
+        start_seconds: float = START_SECONDS,
+    ) -> None:
         self._folder = folder.resolve()
         self._data = self._folder / "data"
         self._log = self._folder / "log"
         self._start_log = self._folder / "start.log"
         self._port_file = self._folder / "port"
         self._secrets = (secrets or folder.parent / "secrets").resolve()
+        self._settings = dict(settings or {})
+        self._hba = hba
+        self._sockets = sockets
+        self._start_seconds = start_seconds
         self._lock = FolderLock(self._folder)
         self._process: subprocess.Popen[bytes] | None = None
         self._port: int | None = None
@@ -80,7 +98,7 @@ class EmbeddedPostgres:
             FolderBusy: another living process runs Postgres from this folder.
             ServiceFailed: it did not start; the message holds its last words.
         """
-        if answers_again(self._process, lambda: self._await_ready(START_SECONDS)):
+        if answers_again(self._process, lambda: self._await_ready(self._start_seconds)):
             return
         self._lock.acquire()
         try:
@@ -128,21 +146,37 @@ class EmbeddedPostgres:
 
     # -- what is in it ----------------------------------------------------------------------
 
-    def provision(self, owner_role: str, database: str) -> Secret:
+    def provision(
+        self,
+        owner_role: str,
+        database: str,
+        *,
+        password: Secret | None = None,
+        replication: bool = False,
+    ) -> Secret:
         """Makes a login that may create roles, and a UTF-8 database of its own; converges.
 
-        The password is kept in `<secrets>/postgres-<owner_role>` (0600). Returns the owner's URL.
+        Returns the owner's URL.
+
+        Args:
+            password: by default the one kept in `<secrets>/postgres-<owner_role>` (0600), made
+                when it is missing.
+            replication: whether the owner may copy the whole server (`pg_basebackup`).
         """
-        password = stored_secret(self._secrets / f"postgres-{owner_role}")
+        password = password or stored_secret(self._secrets / f"postgres-{owner_role}")
         owner = sql.Identifier(owner_role)
         with psycopg.connect(self.superuser_url.reveal(), autocommit=True) as conn:
             if not conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [owner_role]).rowcount:
                 conn.execute(sql.SQL("CREATE ROLE {}").format(owner))
             conn.execute(
                 sql.SQL(
-                    "ALTER ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS NOREPLICATION NOCREATEDB"
+                    "ALTER ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS {} NOCREATEDB"
                     " CREATEROLE PASSWORD {}"
-                ).format(owner, sql.Literal(scram_verifier(conn, password, owner_role)))
+                ).format(
+                    owner,
+                    sql.SQL("REPLICATION" if replication else "NOREPLICATION"),
+                    sql.Literal(scram_verifier(conn, password, owner_role)),
+                )
             )
             name = sql.Identifier(database)
             found = conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database])
@@ -174,6 +208,8 @@ class EmbeddedPostgres:
         if account is not None:
             account.own(self._folder)
             account.own(self._log)
+            if self._sockets is not None:
+                account.own(self._sockets)
         for old in sorted(self._log.glob("postgres-*.log"))[:-LOGS_KEPT]:
             old.unlink()
         return account
@@ -228,7 +264,7 @@ class EmbeddedPostgres:
 
     def _start(self, account: Account | None) -> None:
         """Tries until the deadline: a taken port is replaced, a dying backend waited for."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self._start_seconds
         self._port = remembered_port(self._port_file)
         while True:
             self._start_log.unlink(missing_ok=True)
@@ -247,9 +283,9 @@ class EmbeddedPostgres:
 
     def _start_once(self, account: Account | None, seconds: float) -> None:
         config = self._folder / "postgresql.conf"
-        write_atomically(config, config_text(self.port, str(self._log)), mode=0o600)
+        write_atomically(config, self._config_text(), mode=0o600)
         hba = self._folder / "pg_hba.conf"
-        write_atomically(hba, HBA, mode=0o600)
+        write_atomically(hba, self._hba, mode=0o600)
         command = [str(binaries() / "postgres"), "-D", str(self._data)]
         command += ["-c", f"config_file={config}", "-c", f"hba_file={hba}"]
         if account is not None:
@@ -264,6 +300,12 @@ class EmbeddedPostgres:
             environment=ENVIRONMENT,
         )
         self._await_ready(seconds)
+
+    def _config_text(self) -> str:
+        changes = dict(self._settings)
+        if self._sockets is not None:
+            changes["unix_socket_directories"] = f"'{quoted(str(self._sockets))}'"
+        return config_text(self.port, str(self._log), changes)
 
     def _await_ready(self, seconds: float) -> None:
         assert self._process is not None

@@ -53,9 +53,13 @@ host    all       all   127.0.0.1/32  scram-sha-256
 """
 
 
-def config_text(port: int, log_folder: str) -> str:
-    """The whole `postgresql.conf`; Postgres' own sample file is not used."""
-    lines = [f"{name} = {value}" for name, value in SETTINGS.items()]
+def config_text(port: int, log_folder: str, changes: Mapping[str, str] | None = None) -> str:
+    """The whole `postgresql.conf`; Postgres' own sample file is not used.
+
+    Args:
+        changes: values in the place of, or besides, those of `SETTINGS`.
+    """
+    lines = [f"{name} = {value}" for name, value in {**SETTINGS, **(changes or {})}.items()]
     lines += [f"port = {port}", f"log_directory = '{quoted(log_folder)}'"]
     return "# Written at every start; edits are lost.\n" + "\n".join(lines) + "\n"
 

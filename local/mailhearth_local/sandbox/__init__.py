@@ -1,1 +1,1 @@
-"""A mail provider to practise on: three domains, SMTP submission and IMAP, on loopback only."""
+"""A mail provider to practise on: three domains, SMTP submission and IMAP."""

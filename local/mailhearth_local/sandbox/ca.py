@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from mailhearth_local.embedded.folder import write_atomically
@@ -65,7 +65,7 @@ def _make_authority(certificate: Path, key_file: Path, now: datetime) -> None:
 def _issue(files: TlsFiles, authority_key: Path, names: Sequence[str], now: datetime) -> None:
     authority = x509.load_pem_x509_certificate(files.ca.read_bytes())
     signer = serialization.load_pem_private_key(authority_key.read_bytes(), password=None)
-    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
     key = ec.generate_private_key(ec.SECP256R1())
     built = (
         _builder(_name(names[0]), authority.subject, key.public_key(), now, SERVER_LIFE)
@@ -74,14 +74,23 @@ def _issue(files: TlsFiles, authority_key: Path, names: Sequence[str], now: date
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName([_alt(n) for n in names]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
-        )
+        .add_extension(_identifier(authority), critical=False)
         .sign(signer, hashes.SHA256())
     )
     files.certificate.unlink(missing_ok=True)  # never a certificate beside another's key
     _write_key(files.key, key)
     write_atomically(files.certificate, _pem(built), mode=0o644)
+
+
+def _identifier(authority: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """As the authority calls itself, which need not be the usual digest (RFC 5280, 4.2.1.1)."""
+    try:
+        own = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        key = authority.public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey)
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
 def _serves(certificate: Path, names: Sequence[str], now: datetime) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from pathlib import Path
 
@@ -24,12 +25,21 @@ _PEOPLE = (
 )
 
 
-def demo_users() -> list[DemoUser]:
-    """Twelve mailboxes, four on each domain, with fresh passwords."""
+def password_of(seed: Secret, address: str) -> Secret:
+    """The SHA-256 of `seed:address` in hex, as a chart's template can make it, too."""
+    return Secret(hashlib.sha256(f"{seed.reveal()}:{address}".encode()).hexdigest())
+
+
+def demo_users(seed: Secret | None = None) -> list[DemoUser]:
+    """Twelve mailboxes, four on each domain; their passwords fresh, or made from a seed."""
+
+    def password(address: str) -> Secret:
+        return password_of(seed, address) if seed else Secret(secrets.token_urlsafe(18))
+
     return [
         DemoUser(
-            address=f"{first}.{last}@{domain}".lower(),
-            password=Secret(secrets.token_urlsafe(18)),
+            address=(address := f"{first}.{last}@{domain}".lower()),
+            password=password(address),
             first_name=first,
             last_name=last,
             timezone=zone,

@@ -1,4 +1,4 @@
-"""The sandbox's process: one event loop, one store, three ports on loopback."""
+"""The sandbox's process: one event loop, one store, three ports, on loopback unless told."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from mailhearth_core.errors import MailhearthError
+from mailhearth_core.storage.installation import SANDBOX_DOMAIN
 from mailhearth_local.embedded.folder import (
     LOOPBACK,
     FolderLock,
@@ -34,6 +35,23 @@ from mailhearth_local.sandbox.zone import HOSTS, zone
 INFO_FILE = "sandbox.json"
 ZONE_FILE = "zone.json"
 PORT_TRIES = 5
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where the sandbox is reached.
+
+    Args:
+        host: address to listen on.
+        service: the name that leads there, for the zone; empty for loopback.
+        imap, smtp, smtps: ports; 0 for a free one, which is remembered.
+    """
+
+    host: str = LOOPBACK
+    service: str = ""
+    imap: int = 0
+    smtp: int = 0
+    smtps: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,8 +83,14 @@ def read_info(data: Path) -> SandboxInfo | None:
         return None
 
 
-async def serve(data: Path, *, seed: int) -> None:
-    """Serves until SIGTERM or SIGINT.
+async def serve(
+    data: Path,
+    *,
+    seed: int,
+    at: Listening | None = None,
+    ready: Callable[[SandboxInfo], None] | None = None,
+) -> None:
+    """Serves until SIGTERM or SIGINT; `ready` is called once all ports take connections.
 
     Raises:
         FolderBusy: another sandbox runs in `data`.
@@ -82,13 +106,15 @@ async def serve(data: Path, *, seed: int) -> None:
     (data / INFO_FILE).unlink(missing_ok=True)
     async with AsyncExitStack() as stack:
         stack.callback(lock.release)
-        info = await _start(data, seed, stack)
+        info = await _start(data, seed, at or Listening(), stack)
         write_atomically(data / INFO_FILE, json.dumps(asdict(info), indent=1) + "\n", mode=0o644)
         stack.callback((data / INFO_FILE).unlink, missing_ok=True)
+        if ready is not None:
+            ready(info)
         await stop.wait()
 
 
-async def _start(data: Path, seed: int, stack: AsyncExitStack) -> SandboxInfo:
+async def _start(data: Path, seed: int, at: Listening, stack: AsyncExitStack) -> SandboxInfo:
     accounts = AccountsFile(data)
     domains = accounts.current().domains()
     files = ensure_certificates(data / "tls", _names(accounts.current()), datetime.now(UTC))
@@ -100,25 +126,29 @@ async def _start(data: Path, seed: int, stack: AsyncExitStack) -> SandboxInfo:
     loop = asyncio.get_running_loop()
 
     async def imaps(port: int) -> asyncio.Server:
-        return await asyncio.start_server(imap.serve, LOOPBACK, port, ssl=tls)
+        return await asyncio.start_server(imap.serve, at.host, port, ssl=tls)
 
     async def smtp(port: int) -> asyncio.Server:
         make = partial(Submission, handler, tls, implicit=False)
-        return await loop.create_server(make, LOOPBACK, port)
+        return await loop.create_server(make, at.host, port)
 
     async def smtps(port: int) -> asyncio.Server:
         make = partial(Submission, handler, tls, implicit=True)
-        return await loop.create_server(make, LOOPBACK, port, ssl=tls)
+        return await loop.create_server(make, at.host, port, ssl=tls)
 
     ports: dict[str, int] = {}
-    for name, opener in {"imap": imaps, "smtp": smtp, "smtps": smtps}.items():
-        server, ports[name] = await _listen(opener, data / f"{name}.port")
+    for name, opener, wanted in (
+        ("imap", imaps, at.imap),
+        ("smtp", smtp, at.smtp),
+        ("smtps", smtps, at.smtps),
+    ):
+        server, ports[name] = await _listen(opener, data / f"{name}.port", wanted)
         stack.callback(server.close)
-    names = zone(domains, ports["smtp"])
+    names = zone(domains, ports["smtp"], at.service)
     write_atomically(data / ZONE_FILE, json.dumps(names, indent=1) + "\n", mode=0o644)
     return SandboxInfo(
         pid=os.getpid(),
-        host=LOOPBACK,
+        host=at.service or LOOPBACK,
         imap_port=ports["imap"],
         smtp_port=ports["smtp"],
         smtps_port=ports["smtps"],
@@ -130,9 +160,18 @@ async def _start(data: Path, seed: int, stack: AsyncExitStack) -> SandboxInfo:
 
 
 async def _listen(
-    opener: Callable[[int], Awaitable[asyncio.Server]], port_file: Path
+    opener: Callable[[int], Awaitable[asyncio.Server]], port_file: Path, wanted: int
 ) -> tuple[asyncio.Server, int]:
-    """Opens at the remembered port, or at another when it was taken since we looked."""
+    """Opens at the wanted port; else at the remembered one, or at another when that is taken."""
+    if wanted:
+        try:
+            return await opener(wanted), wanted
+        except OSError as error:
+            raise MailhearthError(
+                f"The sandbox cannot listen on port {wanted}: {error.strerror}.",
+                hint="See which other process listens there.",
+                code="cannot_listen",
+            ) from None
     port = remembered_port(port_file)
     for _ in range(PORT_TRIES):
         try:
@@ -150,7 +189,8 @@ async def _listen(
 
 def _names(accounts: Accounts) -> Sequence[str]:
     """Every name a client may call us by; stands in the certificate."""
-    below = [f"{host}.{domain}" for domain in accounts.domains() for host in HOSTS]
+    domains = [*accounts.domains(), SANDBOX_DOMAIN]
+    below = [f"{host}.{domain}" for domain in domains for host in HOSTS]
     return ["localhost", LOOPBACK, *accounts.domains(), *below]
 
 

@@ -89,10 +89,11 @@ class MailSandbox:
     def _ready(self, pid: int) -> bool:
         """The file is written once all ports listen; the greeting shows that it still lives."""
         found = read_info(self._data)
-        return found is not None and found.pid == pid and _greets(found.smtp_port)
+        return found is not None and found.pid == pid and greets(found.smtp_port)
 
 
-def _greets(port: int) -> bool:
+def greets(port: int) -> bool:
+    """Whether SMTP on this machine's port says its first word."""
     try:
         with socket.create_connection((LOOPBACK, port), timeout=5) as connection:
             return connection.recv(4) == b"220 "

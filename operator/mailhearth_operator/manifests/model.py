@@ -30,6 +30,7 @@ class Platform:
         environment: `production`, `staging` or `development`.
         settings: further variables of the workers, by name.
         dns_namespace: where the cluster's DNS lives.
+        dns_ports: before and behind its Service.
     """
 
     image: str
@@ -41,6 +42,7 @@ class Platform:
     environment: str = "production"
     settings: Mapping[str, str] = field(default_factory=dict)
     dns_namespace: str = "kube-system"
+    dns_ports: tuple[int, ...] = (53, 1053, 5353)
     database_port: int = 5432
     redis_port: int = 6379
     mail_ports: tuple[int, ...] = (25, 143, 443, 465, 587, 993)

@@ -196,7 +196,10 @@ def _network_policy(platform: Platform, pool: Pool) -> Object:
                             }
                         }
                     ],
-                    "ports": [*_ports("UDP", 53), *_ports("TCP", 53)],
+                    "ports": [
+                        *_ports("UDP", *platform.dns_ports),
+                        *_ports("TCP", *platform.dns_ports),
+                    ],
                 },
                 {"ports": _ports("TCP", platform.database_port, platform.redis_port)},
                 {"ports": _ports("TCP", *platform.mail_ports)},

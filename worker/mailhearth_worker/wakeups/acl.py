@@ -35,8 +35,21 @@ def acl_rules(*groups: str) -> list[str]:
     With them a worker can neither see nor write other groups' wake-ups, and has no scripts, no
     pub/sub, no configuration and no listing of keys. Raises InvalidValue on a bad group name.
     """
-    rules = ["reset", "on"]
+    keys = []
     for group in groups:
         key = queue_key(check_group(group))
-        rules += [f"~{key}", f"~{key}:*", f"~{Job.redis_job_namespace_prefix}{group}_*"]
-    return rules + [f"+{command}" for command in _COMMANDS]
+        keys += [f"~{key}", f"~{key}:*", f"~{Job.redis_job_namespace_prefix}{group}_*"]
+    return _rules(keys)
+
+
+def rules_of_all_groups() -> list[str]:
+    """As `acl_rules`, for one login that the workers of every group share.
+
+    It can see and drop other groups' wake-ups, no more: each worker takes those of its own groups
+    only, and what is lost is due in Postgres still.
+    """
+    return _rules([f"~{queue_key('*')}", f"~{Job.redis_job_namespace_prefix}*_*"])
+
+
+def _rules(keys: list[str]) -> list[str]:
+    return ["reset", "on", *keys, *(f"+{command}" for command in _COMMANDS)]

@@ -123,7 +123,7 @@ class TlsFront:
             log.debug("connection_failed", reason=type(error).__name__)
         finally:
             if client is not None:
-                client.writer.close()
+                client.end()
             else:  # a transport that failed has closed it already
                 sock.close()
 

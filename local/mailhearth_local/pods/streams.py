@@ -20,12 +20,19 @@ class Stream:
 
     async def close(self) -> None:
         """Sends what is left, for at most two seconds."""
-        self.writer.close()
+        self.end()
         try:
             with contextlib.suppress(*Failure):
                 await asyncio.wait_for(self.writer.wait_closed(), 2)
         finally:
-            self.writer.transport.abort()
+            # In Python 3.11 a TLS transport that was closed twice has lost what `abort` asks.
+            with contextlib.suppress(AttributeError):
+                self.writer.transport.abort()
+
+    def end(self) -> None:
+        """Begins to close it, if nobody has."""
+        if not self.writer.is_closing():
+            self.writer.close()
 
 
 async def join(one: Stream, other: Stream) -> None:

@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -32,6 +32,11 @@ LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"
 """Pass these as `allowed` where servers on this machine may be reached."""
 
 _NAT64 = ip_network("64:ff9b::/96")
+
+RESUMED_S = 3600.0
+"""How long after a certificate was verified TLS sessions with its server are taken up again."""
+_SESSIONS = 256
+"""Servers whose TLS sessions are remembered at most."""
 
 
 class AddressResolver(Protocol):
@@ -145,6 +150,16 @@ class Dialed:
     sock: socket.socket
     host: str
     address: Address
+    port: int = 0
+    at: float = field(default_factory=time.monotonic)
+    """When, by this machine's monotonic clock."""
+
+
+_Server = tuple[Address, int, str, str | None]
+
+
+def _server(dialed: Dialed, ca_pem: str | None) -> _Server:
+    return (dialed.address, dialed.port, dialed.host, ca_pem)
 
 
 class Dialer:
@@ -167,6 +182,7 @@ class Dialer:
         self._allowed = tuple(allowed)
         self._ca_pem = ca_pem
         self._contexts: dict[str | None, ssl.SSLContext] = {}
+        self._sessions: dict[_Server, tuple[float, ssl.SSLSession]] = {}
 
     def may_reach(self, address: Address) -> bool:
         """True when the address is public or inside an allowed network."""
@@ -204,7 +220,7 @@ class Dialer:
         sock, address = self._first_answer(host, port, vetted, deadline)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         report("connect")
-        return Dialed(sock, host, address)
+        return Dialed(sock, host, address, port)
 
     def start_tls(
         self, dialed: Dialed, deadline: Deadline, *, ca_pem: str | None = None
@@ -212,10 +228,17 @@ class Dialer:
         """Wraps the connection in TLS 1.2 or newer, verified for the name it was dialed by.
 
         The plain socket is closed on failure. `ca_pem` replaces the authorities for this call.
+        A session that `remember` was shown is taken up again (RFC 8446 section 2.2), which saves
+        both sides the certificate; a server that has forgotten it shows its certificate anew.
         """
         try:
             dialed.sock.settimeout(deadline.left())  # do_handshake keeps it as a total
-            return self._context(ca_pem).wrap_socket(dialed.sock, server_hostname=dialed.host)
+            verified_at, session = self._sessions.get(_server(dialed, ca_pem), (0.0, None))
+            if time.monotonic() - verified_at > RESUMED_S:
+                session = None
+            return self._context(ca_pem).wrap_socket(
+                dialed.sock, server_hostname=dialed.host, session=session
+            )
         except ssl.SSLCertVerificationError as error:
             dialed.sock.close()
             raise TlsFailed(
@@ -241,6 +264,23 @@ class Dialer:
         except BaseException:
             dialed.sock.close()
             raise
+
+    def remember(self, dialed: Dialed, sock: socket.socket, *, ca_pem: str | None = None) -> None:
+        """Keeps what `start_tls` made, at the end of its use, to take up the session again.
+
+        Only for the same address, port, name and authorities, which its certificate was verified
+        for; only a handshake that verified it counts, so that sessions do not renew themselves.
+        """
+        if not isinstance(sock, ssl.SSLSocket) or sock.session_reused:
+            return
+        session = sock.session
+        if session is None or not session.has_ticket:
+            return
+        server = _server(dialed, ca_pem)
+        self._sessions.pop(server, None)
+        self._sessions[server] = (dialed.at, session)
+        for oldest in list(self._sessions)[:-_SESSIONS]:
+            self._sessions.pop(oldest, None)
 
     def _resolve(self, host: str) -> Sequence[Address]:
         try:

@@ -20,7 +20,6 @@ from mailhearth_core.verbs.credentials import REFRESH_TOKEN, destinations
 
 log = structlog.get_logger()
 SQL = named("worker")
-SENDING = named("sending")
 RESEAL_BATCH = 50
 
 
@@ -45,15 +44,18 @@ def open_field(
 
 
 def open_login(
-    conn: Connection, keys: KeyReader, workspace_id: UUID, row: Mapping[str, Any], field: str
+    keys: KeyReader,
+    workspace_id: UUID,
+    row: Mapping[str, Any],
+    field: str,
+    record: Mapping[str, Any] | None,
 ) -> Login:
-    """The stored login of a mailbox for one of its servers.
+    """The stored login of a mailbox for one of its servers, from its record (`SENDING.credential`).
 
     Raises:
         MailError: nothing is stored, or it does not open: the mailbox must be connected again.
         KeysMissing: see `open_field`.
     """
-    record = SENDING.credential(conn, workspace_id=workspace_id, mailbox_id=row["id"], field=field)
     if record is None:
         raise _reconnect(f"No {field} is stored for {row['address']}.", "credential_missing")
     try:

@@ -70,6 +70,7 @@ def drain(runtime: Runtime, workspace_id: UUID, mailbox_id: UUID) -> None:
                 owner=runtime.settings.name,
                 seconds=runtime.settings.lease_seconds,
                 machine=machine,
+                sealed=not runtime.sessions.holds(mailbox_id),
             )
         if row is not None:
             _drain(Work(runtime, door, kept, row, machine))

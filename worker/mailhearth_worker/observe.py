@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from mailhearth_core.errors import NotFound
 from mailhearth_core.logs import bound
-from mailhearth_core.mail.imap import Folders, HeaderRecord, ImapSession
+from mailhearth_core.mail.imap import Folders, FolderStatus, HeaderRecord, ImapSession
 from mailhearth_core.mail.model import MailError
 from mailhearth_core.providers.base import Placement
 from mailhearth_core.storage.clock import business_now, to_business
@@ -40,6 +40,8 @@ MOST = 10_000
 OTHERS_AFTER = timedelta(minutes=55)
 """How long after a send the other folders are searched too."""
 FINAL_AFTER = timedelta(hours=24)
+LIKELY = 3
+"""Folders known from earlier looks that are opened before they are seen to be there still."""
 REWRITERS = (".outlook.com", ".amazonses.com")
 """Ends of Message-IDs that a relay puts in place of the sender's."""
 NEW_FOLDER: dict[str, Any] = {"uidvalidity": None}
@@ -70,16 +72,27 @@ def poll(work: Work, action: Action) -> None:
     """Handles one `poll` action: the baseline at the first sign-in, else what is outstanding."""
     started = time.monotonic()
     began = work.claimed_at or work.now()
-    session = work.reader()
-    folders = session.folders()
-    with work.reading() as conn:
-        states, outstanding, unanswered = together(
-            conn,
-            (SQL.folder_states, work.keys),
-            (SQL.outstanding, work.keys | {"now": began}),
-            (SQL.unanswered_outbound, work.keys | {"since": began - timedelta(days=7)}),
-        )
+    told: list[list[list[dict[str, Any]]]] = []
+
+    def ask() -> None:
+        with work.reading() as conn:
+            told.append(
+                together(
+                    conn,
+                    (SQL.folder_states, work.keys),
+                    (SQL.outstanding, work.keys | {"now": began}),
+                    (SQL.unanswered_outbound, work.keys | {"since": began - timedelta(days=7)}),
+                )
+            )
+
+    session = work.reader(meanwhile=ask)
+    if not told:
+        ask()
+    states, outstanding, unanswered = told[-1]
     known = {row["folder"]: row for row in states}
+    # The folders are listed anew in each look; what was Junk in the last one is likely to be still.
+    overview = session.overview(list(known)[:LIKELY])
+    folders = overview.folders
     missing = {row["message_id"]: row for row in outstanding}
     seen: list[Sighting] = []
     progress: list[Progress] = []
@@ -90,7 +103,12 @@ def poll(work: Work, action: Action) -> None:
         state = known.get(folder)
         if state is None and work.row["connected_at"] is not None:
             state = NEW_FOLDER
-        found, others, reached = _scan(session, folder, state, missing, began, work.row["address"])
+        status = overview.status.get(folder)
+        if status is None or (_has_news(state, status) and not session.is_open(folder)):
+            status = session.examine(folder)
+        found, others, reached = _scan(
+            session, folder, status, state, missing, began, work.row["address"]
+        )
         seen += found
         progress.append(reached)
         if folder == folders.inbox and unanswered:
@@ -113,16 +131,23 @@ def poll(work: Work, action: Action) -> None:
     )
 
 
+def _has_news(state: dict[str, Any] | None, status: FolderStatus) -> bool:
+    """Whether a folder that was read as far as `state` must be read on."""
+    return state is not None and (
+        state["uidvalidity"] != status.uidvalidity or state["uidnext"] < status.uidnext
+    )
+
+
 def _scan(
     session: ImapSession,
     folder: str,
+    status: FolderStatus,
     state: dict[str, Any] | None,
     missing: dict[str, dict[str, Any]],
     now: datetime,
     address: str,
 ) -> tuple[list[Sighting], list[HeaderRecord], Progress]:
     """Reads the headers of what is new in a folder: ours, all other, and how far it got."""
-    status = session.examine(folder)
     reached = Progress(folder, status.uidvalidity, status.uidnext)
     seen: list[Sighting] = []
     others: list[HeaderRecord] = []

@@ -7,7 +7,7 @@ most `per_host_cap` mailboxes' connections at once; the ones unused for longest 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -49,16 +49,22 @@ class Sessions:
         row: Mapping[str, Any],
         login: OpenLogin,
         before_step: Callable[[], None] | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> ImapSession:
         """The mailbox's IMAP connection, opened if needed. Raises `MailError`.
 
         Args:
             before_step: called before each exchange on it from now on.
+            meanwhile: called while the server is busy with a sign-in, if there is one.
         """
         session = self._reuse(row, "imap", before_step)
         if not isinstance(session, ImapSession):
             session = self.provider(row).open_reader(
-                config_of(row), login("imap_password"), self._dialer, before_step=before_step
+                config_of(row),
+                login("imap_password"),
+                self._dialer,
+                before_step=before_step,
+                meanwhile=meanwhile,
             )
             self._keep(row, "imap", session)
         return session
@@ -78,18 +84,19 @@ class Sessions:
 
     def forget(self, mailbox_id: UUID) -> None:
         """Closes a mailbox's connections: after an error their state is unknown."""
-        for side in ("imap", "smtp"):
-            self._drop((mailbox_id, side))
+        self._drop([(mailbox_id, side) for side in ("imap", "smtp")])
+
+    def holds(self, mailbox_id: UUID) -> bool:
+        """Whether the mailbox has a connection, which may or may not be of use still."""
+        return any((mailbox_id, side) in self._held for side in ("imap", "smtp"))
 
     def sweep(self) -> None:
         """Closes what has been idle for too long; cheap enough to be called each second."""
         limit = time.monotonic() - IDLE_S
-        for key in [key for key, held in self._held.items() if held.used_at < limit]:
-            self._drop(key)
+        self._drop([key for key, held in self._held.items() if held.used_at < limit])
 
     def close(self) -> None:
-        for key in list(self._held):
-            self._drop(key)
+        self._drop(list(self._held))
 
     def _reuse(
         self, row: Mapping[str, Any], side: str, before_step: Callable[[], None] | None = None
@@ -102,7 +109,7 @@ class Sessions:
             held.session.before_step = before_step or no_step
         age = time.monotonic() - held.used_at
         if age > IDLE_S or (age > TRUSTED_S and not held.session.is_alive()):
-            self._drop(key)
+            self._drop([key])
             return None
         held.used_at = time.monotonic()
         return held.session
@@ -111,13 +118,15 @@ class Sessions:
         host = row[f"{side}_host"]
         peers = [key for key, held in self._held.items() if (held.host, key[1]) == (host, side)]
         spare = len(peers) - self._per_host_cap + 1
-        for key in sorted(peers, key=lambda k: self._held[k].used_at)[: max(spare, 0)]:
-            self._drop(key)
+        self._drop(sorted(peers, key=lambda k: self._held[k].used_at)[: max(spare, 0)])
         self._held[(row["id"], side)] = _Held(host, session, time.monotonic())
 
-    def _drop(self, key: tuple[UUID, str]) -> None:
-        held = self._held.pop(key, None)
-        if held is not None:
+    def _drop(self, keys: Iterable[tuple[UUID, str]]) -> None:
+        """Closes connections: all are told goodbye before the first answer is waited for."""
+        dropped = [held for key in keys if (held := self._held.pop(key, None)) is not None]
+        for held in dropped:
+            held.session.take_leave()
+        for held in dropped:
             held.session.close()
 
 

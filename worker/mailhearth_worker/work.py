@@ -102,6 +102,7 @@ class Work:
         self.mailbox_id: UUID = row["id"]
         self.policy = _policy(json.dumps(row["policy"]), row["peer_provider"], row["smtp_host"])
         self.keys = {"workspace_id": self.workspace_id, "mailbox_id": self.mailbox_id}
+        self._records: dict[str, Any] = row["records"] or {}
         self.libraries: dict[str, Library] = {}
         """The workspace's own libraries that this drain has spoken from."""
         self._renewed = self._begun = time.monotonic()
@@ -212,9 +213,14 @@ class Work:
                 raise LeaseLost(f"The lease on mailbox {self.mailbox_id} was lost.")
         self._renewed = time.monotonic()
 
-    def reader(self) -> ImapSession:
-        """The mailbox's IMAP connection, opened if needed; each exchange on it keeps the lease."""
-        return self._signed_in(partial(self.runtime.sessions.reader, before_step=self._go_on))
+    def reader(self, meanwhile: Callable[[], None] | None = None) -> ImapSession:
+        """The mailbox's IMAP connection, opened if needed; each exchange on it keeps the lease.
+
+        Args:
+            meanwhile: called while the server is busy with a sign-in, if there is one.
+        """
+        opened = partial(self.runtime.sessions.reader, before_step=self._go_on, meanwhile=meanwhile)
+        return self._signed_in(opened)
 
     def _go_on(self) -> None:
         """Keeps the lease while an action is on its way, unless that takes too long.
@@ -256,8 +262,13 @@ class Work:
     def _login(self, field: str) -> Login:
         if self.row["auth"] == "oauth":
             return self.runtime.tokens.login(self.door, self.row)
-        with self._kept.statement() as conn:  # reads only
-            return open_login(conn, self.runtime.keys, self.workspace_id, self.row, field)
+        record = self._records.pop(field, None)  # what came with the lease is used once
+        if record is not None:
+            record = record | {"sealed": bytes.fromhex(record["sealed"])}
+        else:
+            with self._kept.statement() as conn:  # reads only
+                record = SENDING.credential(conn, **self.keys, field=field)
+        return open_login(self.runtime.keys, self.workspace_id, self.row, field, record)
 
     def finish(
         self, conn: Connection, action: Action, state: str = "done", reason: str = ""

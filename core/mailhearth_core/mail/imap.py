@@ -7,7 +7,7 @@ throughout. Every step has a total deadline and a byte budget, so a hostile serv
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -22,9 +22,11 @@ __all__ = [
     "Folders",
     "HeaderRecord",
     "ImapSession",
+    "Overview",
 ]
 
 DELETED = "\\Deleted"
+INBOX = "INBOX"
 MAX_NUMBER = 2**32 - 1
 """The largest UID, and the largest UIDVALIDITY (RFC 3501 section 9)."""
 HEADER_SLICE = 500
@@ -43,6 +45,14 @@ class FolderStatus:
     uidnext: int
 
 
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All folders by role, and the counters of those that were looked into."""
+
+    folders: Folders
+    status: Mapping[str, FolderStatus]
+
+
 class ImapSession(ImapLink):
     """A signed-in connection. Use `open`; methods without a folder act on the selected one.
 
@@ -59,6 +69,32 @@ class ImapSession(ImapLink):
     def folders(self) -> Folders:
         """All folders by role (see `folders.assign_roles`)."""
         return assign_roles(self._list())
+
+    def overview(self, likely: Sequence[str] = ()) -> Overview:
+        """The folders, and the counters of `likely` and the inbox: one round trip, all examined.
+
+        The inbox stays open. What the server will not open has no counters: `examine` says why.
+
+        Args:
+            likely: folders whose counters will be wanted; none has to be there.
+        """
+        names = [*(name for name in likely if name.upper() != INBOX), INBOX]
+        self._selected = None
+        with self._step(Stage.LIST):
+            lines, opened = self._client.list_and_examine(names)
+            status = {
+                name: _folder_status(found)
+                for name, found in zip(names, opened, strict=True)
+                if found is not None
+            }
+            listed = self._with_special_uses(lines)
+        if INBOX in status:
+            self._selected = (INBOX, False)
+        return Overview(assign_roles(listed), status)
+
+    def is_open(self, folder: str) -> bool:
+        """Whether methods without a folder act on this one."""
+        return self._selected is not None and self._selected[0] == folder
 
     def status(self, folder: str) -> FolderStatus:
         """The folder's counters without opening it."""
@@ -195,21 +231,26 @@ class ImapSession(ImapLink):
 
     def _list(self) -> list[ListedFolder]:
         with self._step(Stage.LIST):
-            lines = list(self._client.list_folders())
-            if self._client.has_capability("SPECIAL-USE") and not any(
-                flag.lower() in (b"\\junk", b"\\sent", b"\\trash")
-                for flags, _, _ in lines
-                for flag in flags
-            ):
-                lines = _merged(lines, self._client.list_special())
-            return [
-                ListedFolder(
-                    tuple(flag.decode("ascii", "replace") for flag in flags),
-                    delimiter.decode("ascii", "replace") if delimiter else None,
-                    name,
-                )
-                for flags, delimiter, name in lines
-            ]
+            return self._with_special_uses(list(self._client.list_folders()))
+
+    def _with_special_uses(
+        self, lines: list[tuple[tuple[bytes, ...], bytes, str]]
+    ) -> list[ListedFolder]:
+        """What LIST said; a server that tells special uses only when asked is asked."""
+        if self._client.has_capability("SPECIAL-USE") and not any(
+            flag.lower() in (b"\\junk", b"\\sent", b"\\trash")
+            for flags, _, _ in lines
+            for flag in flags
+        ):
+            lines = _merged(lines, self._client.list_special())
+        return [
+            ListedFolder(
+                tuple(flag.decode("ascii", "replace") for flag in flags),
+                delimiter.decode("ascii", "replace") if delimiter else None,
+                name,
+            )
+            for flags, delimiter, name in lines
+        ]
 
     def _personal(self) -> tuple[str, str | None]:
         if self._namespace is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import imaplib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 from imapclient.exceptions import ProtocolError
@@ -36,6 +36,8 @@ class ImapLink:
         self._wire = wire
         self._deadline_s = deadline_s
         self._hidden = hidden
+        self._leaving: bytes | None = None
+        self._took_leave = False
         self.before_step: Callable[[], None] = no_step
         """Called before each exchange; what it raises ends the exchange before it begins."""
         self._client: Any  # a WireClient; the library has no types
@@ -51,6 +53,7 @@ class ImapLink:
         mechanisms: Sequence[str] | None = None,
         on_stage: Callable[[Stage], None] | None = None,
         before_step: Callable[[], None] | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Self:
         """Connects, secures and signs in.
 
@@ -59,6 +62,8 @@ class ImapLink:
             mechanisms: restricts the SASL mechanisms, in capitals; "LOGIN" is the LOGIN command.
             on_stage: told of resolve, connect, tls and login as each succeeds.
             before_step: the session's, from its first exchange on.
+            meanwhile: called once, while the server is busy with the sign-in where it takes that
+                in one command; what it raises ends the connection.
         """
         report = on_stage or (lambda stage: None)
         with network_errors(Stage.CONNECT):
@@ -74,7 +79,7 @@ class ImapLink:
             if endpoint.tls is TlsMode.STARTTLS:
                 session._secure()
                 report(Stage.TLS)
-            session._sign_in(login, mechanisms)
+            session._sign_in(login, mechanisms, meanwhile or no_step)
             report(Stage.LOGIN)
         except BaseException:
             wire.close()
@@ -90,14 +95,28 @@ class ImapLink:
             return False
         return True
 
+    def take_leave(self) -> None:
+        """Says LOGOUT; `close` then waits for the answer. For many that are closed together."""
+        self._took_leave = True
+        self._wire.step(Deadline(_GOODBYE_S), STEP_BYTES)
+        # The work is done; a server that cannot be told goodbye is no failure.
+        with suppress(MailError), self._converted(Stage.STATUS), network_errors(Stage.STATUS):
+            self._leaving = self._client.ask_logout()
+
     def close(self) -> None:
         """Says LOGOUT where that is possible and closes; never raises for a lost connection."""
-        self._wire.step(Deadline(_GOODBYE_S), STEP_BYTES)
+        if not self._took_leave:
+            self.take_leave()
+        leaving, self._leaving = self._leaving, None
         try:
-            with self._converted(Stage.STATUS), network_errors(Stage.STATUS):
-                self._client.logout()
-        except MailError:
-            pass  # the work is done; a server that does not say goodbye is no failure
+            if leaving is not None:
+                # As above: the answer is waited for because RFC 3501 section 3.4 asks for it.
+                with (
+                    suppress(MailError),
+                    self._converted(Stage.STATUS),
+                    network_errors(Stage.STATUS),
+                ):
+                    self._client.logged_out(leaving)
         finally:
             self._wire.close()
 
@@ -160,7 +179,9 @@ class ImapLink:
         with self._step(Stage.TLS):
             self._client.secure(Deadline(self._deadline_s))
 
-    def _sign_in(self, login: Login, mechanisms: Sequence[str] | None) -> None:
+    def _sign_in(
+        self, login: Login, mechanisms: Sequence[str] | None, meanwhile: Callable[[], None]
+    ) -> None:
         names = self._client.before_login
         offered = {name.removeprefix("AUTH=") for name in names if name.startswith("AUTH=")}
         offered.discard("LOGIN")  # the old SASL mechanism; the LOGIN command does the same
@@ -175,12 +196,17 @@ class ImapLink:
                 said.append(sasl.oauth_error(challenge))
             return next(answers, b"*")
 
+        asked: bytes | None = None
+        if name == "PLAIN" and "SASL-IR" in names:  # it has no second step
+            with self._step(Stage.LOGIN):
+                asked = self._client.ask_sign_in(name, sasl.first_response(name, login))
+        meanwhile()
         try:
             with self._step(Stage.LOGIN):
-                if name == "LOGIN":
+                if asked is not None:
+                    self._client.signed_in(asked)
+                elif name == "LOGIN":
                     self._client.login_plainly(login.username, login.secret.reveal())
-                elif name == "PLAIN" and "SASL-IR" in names:  # it has no second step
-                    self._client.sasl_at_once(name, sasl.first_response(name, login))
                 else:
                     self._client.sasl_login(name, answer)
                 self._client.forget_capabilities()

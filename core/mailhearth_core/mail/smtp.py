@@ -11,6 +11,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from mailhearth_core.errors import InvalidValue
@@ -72,6 +73,7 @@ class SmtpSession:
         self._open_transaction = False
         self._in_data = False
         self._transmitted = False
+        self._leaving = False
 
     @classmethod
     def open(
@@ -218,16 +220,27 @@ class SmtpSession:
             return False
         return True
 
+    def take_leave(self) -> None:
+        """Says QUIT; `close` then waits for the answer. For many that are closed together."""
+        if self._in_data:
+            return
+        self._wire.step(Deadline(_GOODBYE_S), MAX_REPLY_BYTES)
+        # The work is done; a server that cannot be told goodbye is no failure.
+        with suppress(DeadlinePassed, ConnectionLost):
+            self._wire.send(b"QUIT\r\n")
+            self._leaving = True
+
     def close(self) -> None:
         """Says QUIT where that is possible and closes; never raises for a lost connection."""
+        if not self._leaving:
+            self.take_leave()
         try:
-            if not self._in_data:
-                self._wire.step(Deadline(_GOODBYE_S), MAX_REPLY_BYTES)
-                self._wire.send(b"QUIT\r\n")
+            if self._leaving:
                 self._read_reply()
         except (DeadlinePassed, ConnectionLost, TooMuchData, _Nonsense):
-            pass  # the work is done; a server that does not say goodbye is no failure
+            pass  # nor is one that does not say goodbye
         finally:
+            self._leaving = False
             self._wire.close()
 
     # -- the protocol -----------------------------------------------------------------------

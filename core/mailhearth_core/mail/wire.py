@@ -132,6 +132,7 @@ class Wire:
 
     def close(self) -> None:
         """Closes the socket; harmless when already closed."""
+        self._dialer.remember(self._dialed, self.sock, ca_pem=self._ca_pem)
         self.sock.close()
         self._dialed.sock.close()
 

@@ -66,8 +66,14 @@ class Provider(Protocol):
         deadline_s: float = 30.0,
         on_stage: OnStage | None = None,
         before_step: Callable[[], None] | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Reader:
-        """Signs in for reading; `before_step` comes before each exchange. Raises `MailError`."""
+        """Signs in for reading. Raises `MailError`.
+
+        Args:
+            before_step: called before each exchange.
+            meanwhile: called once, while the server is busy with the sign-in.
+        """
         ...
 
     def open_sender(

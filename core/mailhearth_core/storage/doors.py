@@ -8,6 +8,8 @@ broken by hostile mail reaches is one tenant.
 
 from __future__ import annotations
 
+import select
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,8 +28,30 @@ from mailhearth_core.storage.roles import Roles, login_url, without_login
 
 Connection = psycopg.Connection[DictRow]
 CONNECT_SECONDS = 5
+TRUSTED_S = 5.0
+"""A connection that a thread kept until these seconds ago is taken without asking the server."""
 UNDONE = "transaction_undone"
 """The code of the error that says: nothing is wrong, the same transaction may be tried at once."""
+
+
+class _PooledConnection(psycopg.Connection[DictRow]):
+    """Knows when it was last seen to work, by this machine's monotonic clock."""
+
+    seen_at = float("-inf")
+
+    def look_over(self) -> None:
+        """Raises `OperationalError` when it is of no more use.
+
+        A server that ends a connection says so on it, which is seen without a round trip; one that
+        vanished without a word is only found by asking.
+        """
+        if time.monotonic() - self.seen_at > TRUSTED_S or self._was_spoken_to():
+            ConnectionPool.check_connection(self)
+
+    def _was_spoken_to(self) -> bool:
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
 
 class Database:
@@ -51,19 +75,19 @@ class Database:
         self._url = url
         self._name = name
         self._max_size = max_size
-        self._pool: ConnectionPool[Connection] | None = None
+        self._pool: ConnectionPool[_PooledConnection] | None = None
         self._making = Lock()
 
     def __repr__(self) -> str:
         return f"Database({without_login(self._url.reveal())})"
 
     @property
-    def pool(self) -> ConnectionPool[Connection]:
+    def pool(self) -> ConnectionPool[_PooledConnection]:
         with self._making:
             if self._pool is None:
                 self._pool = ConnectionPool(
                     self._url.reveal(),
-                    connection_class=psycopg.Connection[DictRow],
+                    connection_class=_PooledConnection,
                     kwargs={
                         "row_factory": dict_row,
                         "connect_timeout": CONNECT_SECONDS,
@@ -75,7 +99,7 @@ class Database:
                     reconnect_timeout=CONNECT_SECONDS,
                     max_idle=60,
                     num_workers=1,
-                    check=ConnectionPool.check_connection,
+                    check=_PooledConnection.look_over,
                     open=True,
                 )
             return self._pool
@@ -125,8 +149,8 @@ class Kept:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._pool: ConnectionPool[Connection] | None = None
-        self._conn: Connection | None = None
+        self._pool: ConnectionPool[_PooledConnection] | None = None
+        self._conn: _PooledConnection | None = None
 
     @contextmanager
     def tx(self) -> Iterator[Connection]:
@@ -155,6 +179,7 @@ class Kept:
             return
         if conn.info.transaction_status is TransactionStatus.IDLE:
             conn.autocommit = False
+            conn.seen_at = time.monotonic()
         else:
             conn.close()
         pool.putconn(conn)

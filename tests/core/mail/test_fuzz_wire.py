@@ -22,6 +22,7 @@ MANY = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCh
 Ask = Callable[[ImapSession], object]
 QUESTIONS: dict[str, Ask] = {
     "folders": lambda imap: imap.folders(),
+    "overview": lambda imap: imap.overview(["Junk"]),
     "examine": lambda imap: imap.examine("INBOX"),
     "status": lambda imap: imap.status("INBOX"),
     "headers": lambda imap: imap.headers(uids=[1, 2]),

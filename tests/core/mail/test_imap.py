@@ -6,17 +6,19 @@ import base64
 import logging
 import smtplib
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from dovecot import DovecotServer, require_dovecot
 from mailhearth_core.errors import InvalidValue
-from mailhearth_core.mail.imap import ImapSession
+from mailhearth_core.mail.imap import FolderStatus, ImapSession
 from mailhearth_core.mail.model import (
     Endpoint,
     FailureKind,
@@ -147,6 +149,119 @@ def test_headers_are_read_whatever_their_state_and_nothing_is_marked_seen(new_po
     assert session.headers(first_uid=status.uidnext) == []
     assert [r.uid for r in session.headers(first_uid=1, limit=2)] == [strange.uid, broken.uid]
     session.close()
+
+
+def test_an_overview_tells_what_listing_and_opening_tell(new_post: Any) -> None:
+    me = new_post()
+    put(me.dovecot, me.address, mail(1), mail(2))
+    session = me.imap()
+    overview = session.overview(["Junk", "No such folder"])
+    assert session.is_open("INBOX")
+    assert [record.message_id for record in session.headers(first_uid=1)] == [
+        "<m1@x.test>",
+        "<m2@x.test>",
+    ]
+    assert overview.folders == session.folders()
+    assert overview.status == {name: session.examine(name) for name in ("Junk", "INBOX")}
+    assert not session.is_open("Junk")
+    session.select("Junk")
+    put(me.dovecot, me.address, mail(3))
+    assert session.overview().status["INBOX"].uidnext == 4
+    with pytest.raises(InvalidValue):
+        session.add_flags([1], ["\\Seen"])  # opened for looking only
+    session.close()
+
+
+OPENED = b"* %d EXISTS\r\n* OK [UIDVALIDITY %d] x\r\n* OK [UIDNEXT %d] x\r\n"
+
+
+@pytest.mark.parametrize("refused", [b"NO", b"BAD"])
+def test_an_overview_is_asked_for_at_once(scripted: Any, dialer: Dialer, refused: bytes) -> None:
+    """All commands are there before the first answer; a folder refused does not spoil the rest."""
+
+    def handler(connection: socket.socket) -> None:
+        connection.sendall(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] hello\r\n")
+        with connection.makefile("rb") as lines:
+            tag = lines.readline().split()[0]
+            connection.sendall(tag + b" OK [CAPABILITY IMAP4rev1] in\r\n")
+            asked = [lines.readline() for _ in range(4)]
+            assert [line.split()[1] for line in asked] == [b"LIST", *[b"EXAMINE"] * 3]
+            assert asked[3].split()[2] == b'"INBOX"'
+            listing, spam, gone, inbox = (line.split()[0] for line in asked)
+            connection.sendall(
+                b'* LIST (\\Junk) "/" Spam\r\n' + listing + b" OK done\r\n"
+                + OPENED % (1, 5, 6) + spam + b" OK [READ-ONLY] open\r\n"
+                + gone + b" " + refused + b" there is none\r\n"
+                + OPENED % (2, 7, 8) + inbox + b" OK [READ-ONLY] open\r\n"
+            )  # fmt: skip
+            lines.readline()
+
+    session = ImapSession.open(scripted(handler).endpoint, LOGIN, dialer, deadline_s=5)
+    overview = session.overview(["Spam", "Gone"])
+    session.close()
+    assert overview.folders.junk == "Spam"
+    assert overview.status == {"Spam": FolderStatus(5, 6), "INBOX": FolderStatus(7, 8)}
+
+
+def test_other_work_is_done_while_the_server_is_busy_with_the_sign_in(
+    scripted: Any, dialer: Dialer
+) -> None:
+    worked = threading.Event()
+
+    def handler(connection: socket.socket) -> None:
+        connection.sendall(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] hello\r\n")
+        with connection.makefile("rb") as lines:
+            tag = lines.readline().split()[0]
+            if worked.wait(20):
+                connection.sendall(tag + b" OK [CAPABILITY IMAP4rev1] in\r\n")
+            lines.readline()
+
+    server = scripted(handler)
+    ImapSession.open(server.endpoint, LOGIN, dialer, deadline_s=20, meanwhile=worked.set).close()
+    server.close()
+    assert worked.is_set()
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+def test_what_fails_during_a_sign_in_is_not_called_the_servers_fault(
+    new_post: Any, mechanism: str
+) -> None:
+    me = new_post()
+    with pytest.raises(LookupError, match="of our own"):
+        ImapSession.open(
+            me.imap_endpoint(), me.login, me.dialer, mechanisms=[mechanism], meanwhile=_fail
+        )
+
+
+def _fail() -> None:
+    raise LookupError("of our own")
+
+
+def test_many_are_told_goodbye_before_one_is_waited_for(scripted: Any, dialer: Dialer) -> None:
+    told = threading.Event()
+
+    def handler(connection: socket.socket, *, last: bool) -> None:
+        connection.sendall(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] hello\r\n")
+        with connection.makefile("rb") as lines:
+            tag = lines.readline().split()[0]
+            connection.sendall(tag + b" OK [CAPABILITY IMAP4rev1] in\r\n")
+            heard.append(lines.readline().split()[1:])
+            if last:
+                told.set()
+            elif told.wait(20):
+                connection.sendall(b"* BYE\r\n")
+
+    heard: list[list[bytes]] = []
+    servers = [scripted(partial(handler, last=last)) for last in (False, True)]
+    sessions = [ImapSession.open(s.endpoint, LOGIN, dialer, deadline_s=5) for s in servers]
+    for session in sessions:
+        session.take_leave()
+    for session in sessions:
+        session.close()
+    for server in servers:
+        server.close()
+    assert told.is_set()
+    assert heard == [[b"LOGOUT"]] * 2
 
 
 def test_messages_are_found_by_id_and_by_day(new_post: Any) -> None:

@@ -112,6 +112,35 @@ def test_certificates_are_verified(dovecot: DovecotServer, problem: str) -> None
     assert (caught.value.code, caught.value.permanent) == ("tls_certificate", True)
 
 
+def test_a_tls_session_is_taken_up_again_where_its_certificate_was_verified(
+    dovecot: DovecotServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone = {name: {"a": ["127.0.0.1"]} for name in ("mail.test", "other.test")}
+    dialer = Dialer(ZoneResolver(zone), allowed=LOOPBACK)
+
+    def is_resumed(host: str = "mail.test", ca_pem: str | None = dovecot.ca_pem) -> bool | None:
+        dialed = dialer.connect(host, dovecot.imaps_port, Deadline(5))
+        with dialer.start_tls(dialed, Deadline(5), ca_pem=ca_pem) as sock:
+            assert sock.recv(1)  # the server's tickets come before what it says
+            dialer.remember(dialed, sock, ca_pem=ca_pem)
+            return sock.session_reused
+
+    assert [is_resumed() for _ in range(3)] == [False, True, True]
+    for host, ca_pem in (
+        ("other.test", dovecot.ca_pem),
+        ("mail.test", Authority("another CA").pem),
+        ("mail.test", None),
+    ):
+        with pytest.raises(TlsFailed) as caught:
+            is_resumed(host, ca_pem)
+        assert caught.value.code == "tls_certificate"
+    assert is_resumed()
+    monkeypatch.setattr("mailhearth_core.net.RESUMED_S", -1.0)
+    assert not is_resumed()
+    monkeypatch.undo()
+    assert is_resumed()
+
+
 def test_a_handshake_that_drags_on_ends_at_the_deadline(
     dialer: Dialer, scripted: Callable[..., object]
 ) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg_pool import ConnectionPool
 
 from database import TestInstallation
 from mailhearth_core.errors import ServiceUnavailable
 from mailhearth_core.secrets import Secret
-from mailhearth_core.storage.doors import UNDONE, Database, TenantDoor
+from mailhearth_core.storage.doors import UNDONE, Database, Kept, TenantDoor, one
 
 
 def test_a_workspace_is_named_for_one_transaction(installation: TestInstallation) -> None:
@@ -69,6 +71,41 @@ def test_broken_connections_are_replaced(installation: TestInstallation) -> None
         broken_inside()
     with database.tx() as conn:
         assert conn.execute("SELECT environment FROM installation").fetchall()
+
+
+def test_a_kept_connection_is_asked_nothing_and_replaced_all_the_same(
+    installation: TestInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = installation.database("scheduler")
+    asked: list[psycopg.Connection[Any]] = []
+    real = ConnectionPool.check_connection
+
+    def check(conn: psycopg.Connection[Any]) -> None:
+        asked.append(conn)
+        real(conn)
+
+    monkeypatch.setattr(ConnectionPool, "check_connection", check)
+
+    def used() -> int:
+        kept = Kept(database)
+        try:
+            with kept.statement() as conn:
+                return int(one(conn.execute("SELECT pg_backend_pid() AS pid").fetchone())["pid"])
+        finally:
+            kept.close()
+
+    first = used()
+    before = len(asked)
+    assert used() == first
+    assert len(asked) == before
+    for _ in range(3):
+        last = used()
+        assert installation.rows("SELECT pg_terminate_backend(%s, 5000)", last)
+        assert used() != last
+    monkeypatch.setattr("mailhearth_core.storage.doors.TRUSTED_S", -1.0)
+    before = len(asked)
+    used()
+    assert len(asked) == before + 1
 
 
 def test_what_is_out_of_reach_is_named_without_its_login(

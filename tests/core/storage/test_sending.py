@@ -65,9 +65,30 @@ def look_due(messages: Messages) -> UUID:
     return found
 
 
-def take(ask: Ask, owner: str = "worker-1", seconds: float = 60) -> dict[str, Any] | None:
-    row: dict[str, Any] | None = ask("take", owner=owner, seconds=seconds, machine=NOW)
+def take(
+    ask: Ask, owner: str = "worker-1", seconds: float = 60, *, sealed: bool = False
+) -> dict[str, Any] | None:
+    row: dict[str, Any] | None = ask(
+        "take", owner=owner, seconds=seconds, machine=NOW, sealed=sealed
+    )
     return row
+
+
+def test_sealed_records_come_with_the_lease_where_they_are_asked_for(
+    messages: Messages, ask: Ask
+) -> None:
+    asked = {field: ask("credential", field=field) for field in ("imap_password", "smtp_password")}
+    assert all(asked.values())
+    row = take(ask, seconds=0, sealed=True)
+    assert row is not None
+    told = {
+        field: record | {"sealed": bytes.fromhex(record["sealed"])}
+        for field, record in row["records"].items()
+    }
+    assert told == asked
+    row = take(ask, sealed=False)
+    assert row is not None
+    assert row["records"] is None
 
 
 def lease(messages: Messages) -> dict[str, Any]:

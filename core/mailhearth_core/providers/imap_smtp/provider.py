@@ -60,6 +60,7 @@ class ImapSmtpProvider:
         deadline_s: float = 30.0,
         on_stage: OnStage | None = None,
         before_step: Callable[[], None] | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Reader:
         self.check_login(config, login)
         return ImapSession.open(
@@ -69,6 +70,7 @@ class ImapSmtpProvider:
             deadline_s=deadline_s,
             on_stage=on_stage,
             before_step=before_step,
+            meanwhile=meanwhile,
         )
 
     def open_sender(

@@ -3,7 +3,9 @@
 
 -- name: take^
 -- The mailbox, its lease and the first action; no row when it may not be worked on, or another worker holds it.
-SELECT m.*, p.policy, w.state AS workspace_state, n.sandbox, l.token, l.lease_poll_at, l.lease_sent_at, t.now, c.*
+-- Its sealed records, by field, come with it where :sealed says that it will have to be signed in to.
+SELECT m.*, p.policy, w.state AS workspace_state, n.sandbox, l.token, l.lease_poll_at, l.lease_sent_at, e.records,
+  t.now, c.*
 FROM mailboxes m
 JOIN pools p ON p.workspace_id = m.workspace_id AND p.id = m.pool_id
 JOIN workspaces w ON w.workspace_id = m.workspace_id
@@ -11,6 +13,12 @@ CROSS JOIN installation n
 CROSS JOIN (SELECT coalesce((SELECT b.business_at FROM business_clock b), :machine) AS now) t
 CROSS JOIN LATERAL take_mailbox(m.workspace_id, m.id, :owner, :seconds) l
 CROSS JOIN LATERAL next_action(m.workspace_id, m.id, l.token, t.now) c
+CROSS JOIN LATERAL (
+  SELECT jsonb_object_agg(s.field, jsonb_build_object('key_version', s.key_version, 'fingerprint', k.fingerprint,
+    'sealed', encode(s.sealed, 'hex'))) AS records
+  FROM sealed_credentials s
+  JOIN key_versions k ON k.workspace_id = s.workspace_id AND k.version = s.key_version
+  WHERE :sealed AND s.workspace_id = m.workspace_id AND s.mailbox_id = m.id) e
 WHERE m.workspace_id = :workspace_id AND m.id = :mailbox_id;
 
 -- name: claim^

@@ -13,10 +13,13 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from helm import CASES, CHART, NAMESPACE, Json, Rendered, containers, render, rendered
-from mailhearth_core.mail.dns import ZoneResolver
 from mailhearth_core.metrics import Metrics
+from mailhearth_core.secrets import Secret
 from mailhearth_core.settings import PREFIX, ProcessSettings, SchedulerSettings, WorkerSettings
 from mailhearth_local.pods.owner import OwnerSettings
+from mailhearth_local.sandbox.demo import demo_users
+from mailhearth_local.sandbox.zone import zone as sandbox_zone
+from mailhearth_operator.engine.mailboxes import OPTIONS
 from mailhearth_operator.settings import OperatorSettings
 from mailhearth_web.settings import WebSettings
 
@@ -40,7 +43,7 @@ KNOWN = {
     "keys-backup": {f"{PREFIX}NAMESPACE", f"{PREFIX}NAMESPACES"},
     "postgres": {f"{PREFIX}ARCHIVE_FOLDER"},
     "redis": set(),
-    "sandbox": {f"{PREFIX}SANDBOX_HOST", f"{PREFIX}SANDBOX_DOMAINS"},
+    "sandbox": set(),
     "test": set(),
 }
 
@@ -230,9 +233,9 @@ def test_ports_are_those_agreed(case: str) -> None:
         "https": 8080,
         "postgres": 5432,
         "redis": 6379,
-        "smtp": 25,
-        "smtps": 465,
-        "imaps": 993,
+        "smtp": 1025,
+        "smtps": 1465,
+        "imaps": 1993,
     }
     for name, pod in rendered(case).pods():
         assert port_names(pod).items() <= agreed.items(), name
@@ -385,11 +388,13 @@ def test_the_platform_says_all_that_the_operator_reads() -> None:
         assert platform.keys() == {
             *("image", "pullPolicy", "imagePullSecrets", "installation", "releaseNamespace"),
             *("environment", "databaseUrl", "databaseCa", "databasePort", "redisSecret"),
-            *("redisPort", "dnsNamespace", "dnsPorts", "settings"),
+            *("redisPort", "dnsNamespace", "dnsPorts", "mailPorts", "settings"),
         }
         assert platform["installation"] == "mh/mailhearth"
         assert all(isinstance(value, str) for value in platform["settings"].values())
-        secrets = {one["metadata"]["name"]: one["data"] for one in rendered(case).of("Secret")}
+        secrets = {
+            one["metadata"]["name"]: one.get("data", {}) for one in rendered(case).of("Secret")
+        }
         redis = secrets.get(platform["redisSecret"], {"url": base64.b64encode(GIVEN)})["url"]
         settings = WorkerSettings.load(
             platform["settings"]
@@ -408,17 +413,28 @@ def test_the_platform_says_all_that_the_operator_reads() -> None:
         assert settings.zone_file == (Path("/ca/zone.json") if case == "sandbox" else None)
 
 
-def test_the_sandbox_has_one_address_everywhere(tmp_path: Path) -> None:
+def test_the_sandbox_is_found_and_its_mailboxes_are_declared(tmp_path: Path) -> None:
     found = rendered("sandbox")
-    zone = tmp_path / "zone.json"
-    zone.write_text(found.one("ConfigMap", "mailhearth-ca")["data"]["zone.json"])
-    resolver = ZoneResolver.from_file(zone)
-    for host in ("harbour.test", "imap.summit.test", "mailhearth-sandbox"):
-        assert [str(one) for one in resolver.addresses(host)] == ["10.0.0.77"], host
-    assert found.one("Service", "mailhearth-sandbox")["spec"]["clusterIP"] == "10.0.0.77"
+    host = "mailhearth-sandbox.mh.svc.cluster.local"
+    zone = json.loads(found.one("ConfigMap", "mailhearth-ca")["data"]["zone.json"])
+    told = sandbox_zone(["harbour.test", "meadow.test", "summit.test"], 1025, host)
+    assert zone == {name: told[name] for name in zone}
+    assert {"imap.sandbox.test", "smtp.sandbox.test", "mx.harbour.test"} <= zone.keys()
+    seed = base64.b64decode(found.one("Secret", "mailhearth-sandbox")["data"]["seed"]).decode()
+    authority = found.one("Secret", "mailhearth-sandbox-authority")["data"]["tls.crt"]
+    declared = {}
+    for secret in found.of("Secret"):
+        if secret["metadata"]["labels"].get("mailhearth.io/mailbox") == "true":
+            values = secret["stringData"]
+            declared[values["address"]] = (values["password"], values["name"], values["timezone"])
+            assert values.keys() <= OPTIONS
+            assert values["ca"].strip() == base64.b64decode(authority).decode().strip()
+    assert declared == {
+        user.address: (user.password.reveal(), f"{user.first_name} {user.last_name}", user.timezone)
+        for user in demo_users(Secret(seed))
+    }
     text = found.one("ConfigMap", "mailhearth-platform")["data"]["platform.yaml"]
-    settings = yaml.safe_load(text)["settings"]
-    assert settings["MAILHEARTH_ALLOW_PRIVATE_NETWORKS"] == "10.0.0.77/32"
+    assert {1025, 1465, 1993} <= set(yaml.safe_load(text)["mailPorts"])
 
 
 def test_the_definitions_are_the_products_and_stay() -> None:

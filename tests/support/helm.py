@@ -34,7 +34,7 @@ EXTERNAL: Json = {
     "trust": {"certificates": PEM},
 }
 MONITORING: Json = {name: {"enabled": True} for name in ("serviceMonitor", "rules", "dashboard")}
-SANDBOX: Json = {"enabled": True, "clusterIP": "10.0.0.77"}
+SANDBOX: Json = {"enabled": True}
 CASES: Mapping[str, Json] = {
     "trial": {},
     "external": EXTERNAL,

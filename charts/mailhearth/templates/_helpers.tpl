@@ -69,7 +69,7 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 
 {{/*
-What all pods have: (list $ component values [account] [sysctls]). Only a pod that names an account
+What all pods have: (list $ component values [account]). Only a pod that names an account
 of its own is given a token of the Kubernetes API.
 */}}
 {{- define "mailhearth.pod" -}}
@@ -94,9 +94,6 @@ securityContext:
   fsGroupChangePolicy: OnRootMismatch
   seccompProfile:
     type: RuntimeDefault
-  {{- if gt (len .) 4 }}
-  sysctls: {{- toYaml (index . 4) | nindent 4 }}
-  {{- end }}
 {{- with $pods.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}

@@ -111,7 +111,6 @@ postgresql://{{ include "mailhearth.databaseAddress" . }}&options=-csearch_path%
 {{- if .Values.database.bundled.enabled }}{{ $names = append $names "postgres" }}{{ end -}}
 {{- if .Values.redis.bundled.enabled }}{{ $names = append $names "redis" }}{{ end -}}
 {{- if and .Values.web.tls.enabled (not .Values.web.tls.existingSecret) }}{{ $names = append $names "web" }}{{ end -}}
-{{- if .Values.sandbox.enabled }}{{ $names = append $names "sandbox" }}{{ end -}}
 {{- toJson $names -}}
 {{- end }}
 
@@ -121,10 +120,5 @@ postgresql://{{ include "mailhearth.databaseAddress" . }}&options=-csearch_path%
 {{- $name := printf "%s-%s" (include "mailhearth.fullname" $root) (index . 1) -}}
 {{- $namespace := $root.Release.Namespace -}}
 {{- $names := list $name (printf "%s.%s" $name $namespace) (printf "%s.%s.svc" $name $namespace) (printf "%s.%s.svc.%s" $name $namespace $root.Values.clusterDomain) "localhost" -}}
-{{- if eq (index . 1) "sandbox" }}
-{{- range $domain := $root.Values.sandbox.domains }}
-{{- range list "mx" "smtp" "imap" "mail" }}{{ $names = append $names (printf "%s.%s" . $domain) }}{{ end }}
-{{- end }}
-{{- end -}}
 {{- toJson $names -}}
 {{- end }}

@@ -74,9 +74,17 @@ def begin_deletion(
 
     Raises:
         NotFound, NotAllowed: see `members.held`.
+        Conflict: others declare it (GitOps, Helm): it would be made anew.
     """
-    with held(database, workspace_id, person, Permission.DELETE_WORKSPACE) as (conn, _):
-        SQL.delete_workspace(conn, workspace_id=workspace_id, actor=person.called, now=now)
+    try:
+        with held(database, workspace_id, person, Permission.DELETE_WORKSPACE) as (conn, _):
+            SQL.delete_workspace(conn, workspace_id=workspace_id, actor=person.called, now=now)
+    except psycopg.errors.ObjectNotInPrerequisiteState as error:
+        raise Conflict(
+            f"This workspace is {error.diag.message_primary}, and read-only here.",
+            hint="Delete its resource where it is declared.",
+            code="managed_elsewhere",
+        ) from None
 
 
 def _taken(name: str) -> Conflict:

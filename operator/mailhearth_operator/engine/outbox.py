@@ -121,14 +121,8 @@ class Outbox:
             raise NotYet("The workspace has no resource yet.")
         namespace, workspace = place
         policy = Policy.parse(mapping(payload["policy"]), sandbox=context.sandbox)
-        name = str(payload["name"])
-        there = context.seen.get(POOL, namespace, name)
-        if there is not None:
-            if there["spec"]["workspaceRef"]["name"] != workspace:
-                raise Conflict(
-                    f"A MailboxPool {name} of another workspace exists in namespace {namespace}.",
-                    hint="Choose another name.",
-                )
+        name = self._free_name(namespace, workspace, str(payload["name"]))
+        if context.seen.get(POOL, namespace, name) is not None:
             return f"MailboxPool {namespace}/{name} exists"
         spec = {
             "workspaceRef": {"name": workspace},
@@ -137,6 +131,17 @@ class Outbox:
         }
         context.api.apply(POOL, _resource(POOL, namespace, name, spec), manager=DASHBOARD)
         return f"MailboxPool {namespace}/{name} is made"
+
+    def _free_name(self, namespace: str, workspace: str, name: str) -> str:
+        """Of the resource: workspaces of one namespace may each have a pool of the same name."""
+        for choice in (name, f"{workspace}-{name}"):
+            there = self._context.seen.get(POOL, namespace, choice)
+            if there is None or there["spec"]["workspaceRef"]["name"] == workspace:
+                return choice
+        raise Conflict(
+            f"MailboxPools {name} and {workspace}-{name} of others exist in namespace {namespace}.",
+            hint="Choose another name.",
+        )
 
     def _set_pool(self, workspace_id: UUID, command: Command, payload: dict[str, Any]) -> str:
         context = self._context

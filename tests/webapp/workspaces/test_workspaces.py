@@ -77,6 +77,17 @@ def test_it_is_deleted_after_its_name_was_typed_by_an_owner_who_has_just_signed_
     assert owner.get(path).status_code == 404
 
 
+def test_what_others_declare_is_deleted_where_it_is_declared(web: Web) -> None:
+    web.installation.rows("UPDATE workspaces SET managed_by = 'argocd'")
+    owner, path = web.member("owner"), f"/w/{web.workspace}/delete"
+    answer = owner.submit(path, {"confirmation": "north"})
+    assert answer.status_code == 422
+    assert "managed by argocd" in text(answer)
+    assert web.installation.one("SELECT state FROM workspaces")["state"] == "active"
+    web.installation.rows("UPDATE workspaces SET managed_by = 'cluster'")
+    assert owner.submit(path, {"confirmation": "north"}).status_code == 303
+
+
 def export(browser: Browser, web: Web) -> tuple[int, list[dict[str, object]]]:
     answer = browser.get(f"/w/{web.workspace}/export")
     if answer.status_code != 200:

@@ -194,3 +194,18 @@ GRANT EXECUTE ON FUNCTION warden.bind_workspace(jsonb, bigint, text, timestamptz
   warden.declared(uuid, uuid), warden.note_declared(uuid, uuid, text, text), warden.pool_binding(uuid, uuid),
   warden.group_workspaces(text) TO @operator@;
 RESET ROLE;
+
+SET LOCAL ROLE @signin@;
+-- As before; but what others declare is deleted where it is declared, or it would be made anew.
+CREATE OR REPLACE FUNCTION signin.delete_workspace(p_workspace uuid, p_actor text, p_now timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = mailhearth, pg_temp AS $$
+DECLARE
+  manager text;
+BEGIN
+  SELECT w.managed_by INTO manager FROM workspaces w WHERE w.workspace_id = p_workspace;
+  IF manager NOT IN ('local', 'cluster') THEN
+    RAISE EXCEPTION 'managed by %', manager USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
+  PERFORM steward.delete_workspace(p_workspace, p_actor, p_now);
+END $$;
+RESET ROLE;

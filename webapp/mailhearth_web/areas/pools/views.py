@@ -31,9 +31,13 @@ LINKS = (
 SQL = named("dashboard")
 DEFAULT_NAME = "main"
 REFUSED_SHOWN = timedelta(minutes=10)
+EDITABLE = ("local", "cluster")
+"""Where a pool is kept here alone, or in a custom resource that this dashboard may change."""
 MANAGERS = {
     "gitops": "It is managed from a repository (GitOps): change its file there.",
-    "resource": "It belongs to a Kubernetes resource: change that with kubectl.",
+    "argocd": "Argo CD manages it: change it in its repository.",
+    "flux": "Flux manages it: change it in its repository.",
+    "helm": "A Helm release owns it: change that release's values.",
 }
 
 
@@ -152,7 +156,7 @@ def _card(cards: tuple[dashboard.PoolCard, ...], pool: UUID) -> dashboard.PoolCa
 def _locked(row: Mapping[str, Any]) -> str:
     """Why it cannot be changed here; empty when it can."""
     manager = row["managed_by"]
-    if manager != "local":
+    if manager not in EDITABLE:
         return MANAGERS.get(manager, f"It is managed by {manager}: change it there.")
     if not may(Permission.MANAGE_POOLS):
         return "Your role in this workspace may look at policies, not change them."

@@ -102,11 +102,15 @@ def delete() -> Response | AnyResponse:
     place = _place()
     form = Delete(word=place.name)
     if place.state != "deleting" and form.validate_on_submit():
-        own_workspaces.begin_deletion(
-            services().database, place.workspace_id, _person(), now=services().clock.now()
-        )
-        flash(f"{place.name} is being deleted. Nothing is sent from it any more.", "success")
-        return redirect(url_for("home.choose"), 303)
+        try:
+            own_workspaces.begin_deletion(
+                services().database, place.workspace_id, _person(), now=services().clock.now()
+            )
+        except Conflict as error:
+            form.confirmation.errors = [str(error)]
+        else:
+            flash(f"{place.name} is being deleted. Nothing is sent from it any more.", "success")
+            return redirect(url_for("home.choose"), 303)
     return page("workspaces/delete.html", form=form, place=place, status=_status(form))
 
 

@@ -78,8 +78,8 @@ def test_it_is_deleted_after_its_name_was_typed_by_an_owner_who_has_just_signed_
 
 
 def test_what_others_declare_is_deleted_where_it_is_declared(web: Web) -> None:
-    web.installation.rows("UPDATE workspaces SET managed_by = 'argocd'")
     owner, path = web.member("owner"), f"/w/{web.workspace}/delete"
+    web.installation.rows("UPDATE workspaces SET managed_by = 'argocd'")
     answer = owner.submit(path, {"confirmation": "north"})
     assert answer.status_code == 422
     assert "managed by argocd" in text(answer)

@@ -79,7 +79,7 @@ def begin_deletion(
     try:
         with held(database, workspace_id, person, Permission.DELETE_WORKSPACE) as (conn, _):
             SQL.delete_workspace(conn, workspace_id=workspace_id, actor=person.called, now=now)
-    except psycopg.errors.ObjectNotInPrerequisiteState as error:
+    except psycopg.errors.RestrictViolation as error:
         raise Conflict(
             f"This workspace is {error.diag.message_primary}, and read-only here.",
             hint="Delete its resource where it is declared.",

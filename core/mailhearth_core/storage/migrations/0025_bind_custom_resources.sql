@@ -204,7 +204,7 @@ DECLARE
 BEGIN
   SELECT w.managed_by INTO manager FROM workspaces w WHERE w.workspace_id = p_workspace;
   IF manager NOT IN ('local', 'cluster') THEN
-    RAISE EXCEPTION 'managed by %', manager USING ERRCODE = 'object_not_in_prerequisite_state';
+    RAISE EXCEPTION 'managed by %', manager USING ERRCODE = 'restrict_violation';
   END IF;
   PERFORM steward.delete_workspace(p_workspace, p_actor, p_now);
 END $$;

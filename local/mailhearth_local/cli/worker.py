@@ -1,4 +1,4 @@
-"""`mailhearth worker`, `scheduler`, `web` and `operator`: this process becomes the one asked for."""
+"""`mailhearth worker`, `scheduler`, `web`, `operator`: this process becomes the one asked for."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from mailhearth_core.errors import MailhearthError
 from mailhearth_core.secrets import Secret
 from mailhearth_core.storage.doors import Database, TenantDoor
 from mailhearth_core.storage.installation import read_installation
@@ -18,6 +19,7 @@ from mailhearth_local.services.environment import worker_environment
 from mailhearth_local.services.runfile import RunFile, running
 from mailhearth_local.services.stack import Stack
 
+ELSEWHERE = "MAILHEARTH_CLI_DATABASE_URL"
 LOCK_SECONDS = 30.0
 """How long a command waits for another one, or for an `up` that is starting or stopping."""
 
@@ -60,6 +62,9 @@ class Attached:
 def attach(data: Path, environ: Mapping[str, str], *, redis: bool = False) -> Iterator[Attached]:
     """The services of a data folder for one command: those that run, else started for it.
 
+    Where MAILHEARTH_CLI_DATABASE_URL names an installation elsewhere, as in a pod of its operator,
+    the command works with that, and nothing is started.
+
     Args:
         redis: start Redis too where nothing runs.
     Raises:
@@ -67,6 +72,11 @@ def attach(data: Path, environ: Mapping[str, str], *, redis: bool = False) -> It
         MailhearthError: see `Stack.start_services`.
     """
     stack = Stack(data, environ)
+    elsewhere = environ.get(ELSEWHERE)
+    if elsewhere:
+        with _elsewhere(stack, Secret(elsewhere)) as attached:
+            yield attached
+        return
     lock = FolderLock(stack.data)
     run = run_or_lock(stack, lock)
     if run is not None:
@@ -97,6 +107,35 @@ def attach(data: Path, environ: Mapping[str, str], *, redis: bool = False) -> It
         stack.close()
         stack.stop_services()
         lock.release()
+
+
+@contextmanager
+def _elsewhere(stack: Stack, url: Secret) -> Iterator[Attached]:
+    cli = Database(url, name="mailhearth-cli")
+
+    def no_workers() -> dict[str, str]:
+        raise MailhearthError(
+            "The workers of this installation run elsewhere.",
+            hint="Look at their pods.",
+            code="workers_elsewhere",
+        )
+
+    try:
+        with cli.tx() as conn:
+            found = read_installation(conn)
+        yield Attached(
+            cli=cli,
+            door=TenantDoor(cli),
+            sandbox=found.sandbox,
+            environment=found.environment,
+            running=True,
+            reconcile=None,
+            redis_url=Secret(""),
+            worker_environment=no_workers,
+            stack=stack,
+        )
+    finally:
+        cli.close()
 
 
 def run_or_lock(stack: Stack, lock: FolderLock) -> RunFile | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from database import TestInstallation
 from mailhearth_core.errors import Conflict, MailhearthError
 from mailhearth_core.secrets import Secret
 from mailhearth_core.settings import SettingsError, WorkerSettings
@@ -174,3 +175,17 @@ def test_a_run_that_stands_still_says_what_is_due(data: Path) -> None:
         run.begin()
         with pytest.raises(MailhearthError, match=r"stuck .* due in local \(poll\)"):
             wait_for(run.step, 10)
+
+
+def test_it_works_with_an_installation_elsewhere(
+    data: Path, installation: TestInstallation
+) -> None:
+    workspace = installation.workspace()
+    there = environ(MAILHEARTH_CLI_DATABASE_URL=installation.url("cli").reveal())
+    with attach(data, there) as attached:
+        assert workspaces.find(attached.cli, "north")["workspace_id"] == workspace
+        assert attached.reconcile is None, "its provisioner runs there"
+        assert [row["name"] for row in pools.listing(attached.door, workspace)] == []
+        with pytest.raises(MailhearthError, match="run elsewhere"):
+            attached.worker_environment()
+    assert not (data / "postgres").exists()

@@ -1,6 +1,7 @@
 # Mailhearth: what a checkout can do. `make` alone lists it.
 #
 #   ARGS=...     further arguments of `make up`, `make demo`, `make test` and `make bench`
+#   IMAGE_COMMAND=...  of `make e2e`: builds NAME:TAG of a folder and loads it into the cluster
 #   PYTHON=...   the interpreter that .venv is made with (3.11 or newer)
 
 SHELL := /bin/sh
@@ -10,7 +11,7 @@ INSTALLED := .venv/installed
 COMPILE := UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-header
 
-.PHONY: help install demo up test bench check format audit lock clean
+.PHONY: help install demo up test e2e bench check format audit lock clean
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-9s %s\n", $$1, $$2 }'
@@ -29,6 +30,9 @@ up: $(INSTALLED)  ## Install and run everything on this machine
 
 test: $(INSTALLED)  ## Install and run all tests; ARGS="tests/core -k smtp" runs some
 	@$(BIN)/python -m pytest $(ARGS)
+
+e2e: $(INSTALLED)  ## Install and run the whole life of an installation on the cluster of KUBECONFIG (needs helm, kubectl)
+	@$(BIN)/python -m pytest -s -p no:cacheprovider e2e $(ARGS)
 
 bench: $(INSTALLED)  ## Measure, as ratios, into bench/results.json; ARGS="sending receiving" picks parts
 	@$(BIN)/python -m bench $(ARGS)

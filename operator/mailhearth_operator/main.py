@@ -27,6 +27,7 @@ from mailhearth_operator.engine.context import Context
 from mailhearth_operator.engine.events import Events
 from mailhearth_operator.engine.reconciler import Reconciler
 from mailhearth_operator.health import Health
+from mailhearth_operator.letting_go import let_go_of_all
 from mailhearth_operator.settings import OperatorSettings, PlatformFile, read_platform
 
 log = structlog.get_logger()
@@ -246,7 +247,9 @@ def _watch(registry: kopf.OperatorRegistry, kind: Kind, reconciler: Reconciler) 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point. 0 after a clean stop, 1 when it could not work, 2 for wrong settings."""
-    argparse.ArgumentParser(prog="mailhearth operator", description=__doc__).parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="mailhearth operator", description=__doc__)
+    parser.add_argument("--let-go", action="store_true", help="take our finalizers off, and end")
+    asked = parser.parse_args(arguments)
     try:
         settings = OperatorSettings.load()
         platform = read_platform(settings.platform_file)
@@ -255,6 +258,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     logs.configure("operator", settings.log_level)
     try:
+        if asked.let_go:
+            let_go_of_all(Api.connect(), settings.watched())
+            return 0
         return Operator(settings, platform, CollectorRegistry()).run()
     except (MailhearthError, OSError) as error:
         log.error("operator_failed", reason=str(error))

@@ -25,7 +25,7 @@ from mailhearth_web.settings import WebSettings
 
 cases = pytest.mark.parametrize("case", list(CASES))
 GIVEN = b"rediss://worker:password@redis.example.org:6379/0?ssl_ca_certs=/ca/ca.crt"
-WITH_TOKEN = {"operator", "keys-backup"}
+WITH_TOKEN = {"operator", "let-go", "keys-backup"}
 NOT_SETTINGS = re.compile(r"[A-Z]*_?(DATABASE|REDIS)_PASSWORD|OWNER_USERNAME|JOB")
 """Variables that others are put together from."""
 
@@ -38,6 +38,7 @@ KNOWN = {
     "web": variables(WebSettings),
     "scheduler": variables(SchedulerSettings),
     "operator": variables(OperatorSettings),
+    "let-go": variables(OperatorSettings),
     "prepare": variables(OwnerSettings),
     "backup": variables(OwnerSettings),
     "keys-backup": {f"{PREFIX}NAMESPACE", f"{PREFIX}NAMESPACES"},
@@ -289,7 +290,11 @@ def test_who_may_reach_the_bundled_postgres_and_redis() -> None:
 
 def test_the_migration_is_a_job_first_and_a_hook_later() -> None:
     def job(values: Json, *, upgrade: bool = False) -> Json:
-        (found,) = render(values, upgrade=upgrade).of("Job")
+        (found,) = (
+            one
+            for one in render(values, upgrade=upgrade).of("Job")
+            if component(one["spec"]["template"]) == "prepare"
+        )
         return found
 
     first = job({})

@@ -150,12 +150,14 @@ def restore() -> None:
 
 
 @restore.command("database")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Also in the place of workspaces or people.")
 @json_option
 @pass_session
 def restore_database(session: Session, file: Path, force: bool) -> None:
     """Put a dump in the place of what is at MAILHEARTH_OWNER_URL, as a whole or not at all.
+
+    FILE is the dump, or a folder of them: then the newest is taken.
 
     The owner's login must be named as in the installation that made the dump, and the prefix of
     the roles be the same. A dump of an older version is brought to this one.

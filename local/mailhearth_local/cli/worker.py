@@ -13,9 +13,9 @@ from mailhearth_local.cli.options import data_option, pass_session
 from mailhearth_local.cli.session import Session
 
 
-def _become(module: str, environ: Mapping[str, str]) -> None:
+def _become(module: str, environ: Mapping[str, str], *words: str) -> None:
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, "-m", module], dict(environ))  # noqa: S606
+    os.execve(sys.executable, [sys.executable, "-m", module, *words], dict(environ))  # noqa: S606
 
 
 def environment(session: Session) -> dict[str, str]:
@@ -67,9 +67,14 @@ def scheduler(session: Session) -> None:
 
 
 @click.command()
+@click.option(
+    "--let-go",
+    is_flag=True,
+    help="Only take this product's finalizers off all resources: before the operator is removed.",
+)
 @data_option
 @pass_session
-def operator(session: Session) -> None:
+def operator(session: Session, let_go: bool) -> None:
     """Run the Kubernetes operator: custom resources become workers, keys and logins.
 
     Settings come from MAILHEARTH_* variables, as for `worker`; the cluster is that of the pod's
@@ -82,7 +87,7 @@ def operator(session: Session) -> None:
     from mailhearth_operator.settings import OperatorSettings, read_platform
 
     read_platform(OperatorSettings.load(session.environ).platform_file)
-    _become("mailhearth_operator", session.environ)
+    _become("mailhearth_operator", session.environ, *(["--let-go"] if let_go else []))
 
 
 @click.command()

@@ -137,6 +137,20 @@ def _newest(folder: Path, kind: str) -> Path:
     return _all(folder, kind)[-1]
 
 
+def newest_dump(place: Path) -> Path:
+    """The dump itself, or the newest one of a folder.
+
+    Raises:
+        InvalidValue: there is none.
+    """
+    dumps = _all(place, DUMP) if place.is_dir() else [place]
+    if not dumps or not dumps[-1].is_file():
+        raise InvalidValue(
+            "FILE", str(place), "a dump made by `mailhearth backup database`, or a folder of them"
+        )
+    return dumps[-1]
+
+
 def _prune(folder: Path, kind: str, keep: int) -> list[Path]:
     old = _all(folder, kind)[:-keep]
     for path in old:

@@ -13,10 +13,11 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from mailhearth_core.errors import Conflict, InvalidValue
+from mailhearth_core.errors import Conflict
 from mailhearth_core.storage.migrate import migrate
 from mailhearth_core.storage.roles import Roles, ensure_roles
 from mailhearth_local.pods import tunnel
+from mailhearth_local.pods.backup import newest_dump
 from mailhearth_local.pods.backup_role import (
     ROLE,
     ensure_backup_role,
@@ -51,8 +52,7 @@ def database(settings: OwnerSettings, file: Path, *, force: bool) -> Restored:
         Conflict: it does, and `force` is False.
         MailhearthError: the dump cannot be read or brought back.
     """
-    if not file.is_file():
-        raise InvalidValue("FILE", str(file), "a dump made by `mailhearth backup database`")
+    file = newest_dump(file)
     url, roles = settings.owner_url, settings.roles
     passwords = settings.passwords()
     await_database(url, settings.wait_seconds)

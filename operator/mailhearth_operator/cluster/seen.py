@@ -15,10 +15,18 @@ from collections.abc import Iterator
 from threading import Lock
 
 from mailhearth_core.sealing import KEY_BYTES, PrivateKey
-from mailhearth_operator.cluster.kinds import KEY_LABEL, SECRET, Kind, Object
+from mailhearth_operator.cluster.kinds import (
+    KEY_LABEL,
+    LOGIN_LABEL,
+    MAILBOX_LABEL,
+    SECRET,
+    Kind,
+    Object,
+)
 
 Key = tuple[str, str, str]
 """Kind, namespace, name."""
+LABELS = (MAILBOX_LABEL, KEY_LABEL, LOGIN_LABEL)
 
 
 class Seen:
@@ -35,8 +43,10 @@ class Seen:
         slim = _slim(kind, obj)
         with self._lock:
             known = self._objects.get(key)
-            if known is not None and not _is_newer(slim, known):
-                return False
+            if known is not None:
+                if not _is_newer(slim, known):
+                    return False
+                self._disown(key, known)
             self._objects[key] = slim
             for owner in _owners(slim):
                 self._owned[owner].add(key)
@@ -50,8 +60,7 @@ class Seen:
             if known is None or known["metadata"]["uid"] != obj["metadata"]["uid"]:
                 return
             del self._objects[key]
-            for owner in _owners(known):
-                self._owned[owner].discard(key)
+            self._disown(key, known)
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         with self._lock:
@@ -71,10 +80,22 @@ class Seen:
         with self._lock:
             return [self._objects[key] for key in sorted(self._owned.get(uid, ()))]
 
+    def _disown(self, key: Key, obj: Object) -> None:
+        for owner in _owners(obj):
+            keys = self._owned[owner]
+            keys.discard(key)
+            if not keys:
+                del self._owned[owner]
+
     def versions(self, kind: Kind) -> Iterator[tuple[Key, str]]:
         """The resource version of each object of a kind."""
         for obj in self.all(kind):
             yield key_of(kind, obj), obj["metadata"]["resourceVersion"]
+
+
+def concerns_us(kind: Kind, meta: Object) -> bool:
+    """Whether an object is kept: of Secrets those with one of our labels, all else."""
+    return kind is not SECRET or any(label in meta.get("labels", {}) for label in LABELS)
 
 
 def key_of(kind: Kind, obj: Object) -> Key:

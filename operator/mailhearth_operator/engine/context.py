@@ -14,7 +14,7 @@ from mailhearth_core.provisioning.keyring import KeyRing
 from mailhearth_core.storage.doors import Database, TenantDoor
 from mailhearth_core.storage.named import named
 from mailhearth_operator.cluster.api import Api
-from mailhearth_operator.cluster.keys import ClusterKeys
+from mailhearth_operator.cluster.keys import RESTORE_HINT, ClusterKeys
 from mailhearth_operator.cluster.kinds import Object
 from mailhearth_operator.cluster.seen import Seen
 from mailhearth_operator.engine.events import Events
@@ -85,8 +85,6 @@ class Context:
     bound: Bound = field(default_factory=Bound)
 
     def __post_init__(self) -> None:
-        from mailhearth_operator.cluster.keys import RESTORE_HINT
-
         self.keys = ClusterKeys(self.api, self.seen, self.namespace_of)
         self.ring = KeyRing(self.database, self.keys, hint=RESTORE_HINT)
 

@@ -66,6 +66,13 @@ class WorkQueue:
         with self._changed:
             self._add(key, after)
 
+    def hurry(self) -> None:
+        """What waits after an error is due now: whatever was away is back."""
+        with self._changed:
+            for key in self._waits:
+                if key in self._due:
+                    self._add(key, 0.0)
+
     def depth(self) -> int:
         """Keys due now or being worked on."""
         now = time.monotonic()
@@ -113,10 +120,11 @@ class WorkQueue:
             wait: float | None = None
             try:
                 self._ensure(key)
-                self._waits.pop(key, None)
             except Exception as error:  # noqa: BLE001 - told, logged and tried again
                 wait = self._after(key, error)
             with self._changed:
+                if wait is None:
+                    self._waits.pop(key, None)
                 self._running.discard(key)
                 self.busy_since.pop(key, None)
                 if key in self._again:
@@ -134,6 +142,7 @@ class WorkQueue:
                 return None
         else:
             log.exception("ensure_failed", key="/".join(key))
-        wait = min(self._waits.get(key, FIRST_WAIT_S / 2) * 2, LONGEST_WAIT_S)
-        self._waits[key] = wait
+        with self._changed:
+            wait = min(self._waits.get(key, FIRST_WAIT_S / 2) * 2, LONGEST_WAIT_S)
+            self._waits[key] = wait
         return wait

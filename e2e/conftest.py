@@ -1,0 +1,1 @@
+"""`make e2e`: on whatever cluster KUBECONFIG names; it makes and deletes a namespace there."""

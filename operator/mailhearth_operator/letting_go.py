@@ -1,0 +1,48 @@
+"""Before an operator leaves for good: no resource waits for it any more."""
+
+from __future__ import annotations
+
+import structlog
+
+from mailhearth_core.errors import Conflict, NotFound
+from mailhearth_operator.cluster.api import Api
+from mailhearth_operator.cluster.kinds import POOL, WORKSPACE
+from mailhearth_operator.engine.finalizer import has_finalizer, let_go
+
+log = structlog.get_logger()
+TRIES = 5
+
+
+def let_go_of_all(api: Api, namespaces: tuple[str, ...] | None) -> int:
+    """Takes the finalizer off every resource; their data stay in the database.
+
+    Args:
+        namespaces: None: all.
+    Returns:
+        how many resources were let go.
+    Raises:
+        Conflict: an operator that still runs sets it again.
+    """
+    count = 0
+    for kind in (POOL, WORKSPACE):
+        for namespace in namespaces or (None,):
+            try:
+                found = api.list_all(kind, namespace)
+            except NotFound:
+                continue  # the definitions are gone: nothing can be waited for
+            for obj in found:
+                meta = obj["metadata"]
+                for left in reversed(range(TRIES)):
+                    now = api.get(kind, meta["namespace"], meta["name"])
+                    if now is None or not has_finalizer(now):
+                        break
+                    try:
+                        let_go(api, kind, now)
+                    except Conflict:
+                        if not left:
+                            raise
+                        continue
+                    count += 1
+                    log.info("let_go", kind=kind.name, resource=meta["name"])
+                    break
+    return count

@@ -31,8 +31,8 @@ up: $(INSTALLED)  ## Install and run everything on this machine
 test: $(INSTALLED)  ## Install and run all tests; ARGS="tests/core -k smtp" runs some
 	@$(BIN)/python -m pytest $(ARGS)
 
-e2e: $(INSTALLED)  ## Install and run the whole life of an installation on the cluster of KUBECONFIG (needs helm, kubectl)
-	@$(BIN)/python -m pytest -s -p no:cacheprovider e2e $(ARGS)
+e2e: $(INSTALLED)  ## Install and run the life of an installation on the cluster of KUBECONFIG (kubectl, helm)
+	@$(BIN)/python -m pytest -s -o pythonpath="tests/support e2e" --timeout 1500 e2e $(ARGS)
 
 bench: $(INSTALLED)  ## Measure, as ratios, into bench/results.json; ARGS="sending receiving" picks parts
 	@$(BIN)/python -m bench $(ARGS)

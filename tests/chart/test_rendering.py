@@ -26,7 +26,7 @@ from mailhearth_web.settings import WebSettings
 cases = pytest.mark.parametrize("case", list(CASES))
 GIVEN = b"rediss://worker:password@redis.example.org:6379/0?ssl_ca_certs=/ca/ca.crt"
 WITH_TOKEN = {"operator", "let-go", "keys-backup"}
-NOT_SETTINGS = re.compile(r"[A-Z]*_?(DATABASE|REDIS)_PASSWORD|OWNER_USERNAME|JOB")
+NOT_SETTINGS = re.compile(r"[A-Z]*_?(DATABASE|REDIS)_PASSWORD|OWNER_USERNAME")
 """Variables that others are put together from."""
 
 
@@ -39,9 +39,10 @@ KNOWN = {
     "scheduler": variables(SchedulerSettings),
     "operator": variables(OperatorSettings),
     "let-go": variables(OperatorSettings),
+    "volume": set(),
     "prepare": variables(OwnerSettings),
     "backup": variables(OwnerSettings),
-    "keys-backup": {f"{PREFIX}NAMESPACE", f"{PREFIX}NAMESPACES"},
+    "keys-backup": {f"{PREFIX}{name}" for name in ("INSTALLATION", "NAMESPACE", "NAMESPACES")},
     "postgres": {f"{PREFIX}ARCHIVE_FOLDER"},
     "redis": set(),
     "sandbox": set(),

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from mailhearth_core.errors import Conflict, InvalidValue, MailhearthError
+from mailhearth_core.errors import Conflict, InvalidValue, MailhearthError, ServiceUnavailable
 from mailhearth_core.storage.doors import Connection, one
 
 DAY_SECONDS = 86_400
@@ -28,10 +28,35 @@ class Installation:
     generation: int
 
 
-def read_installation(conn: Connection) -> Installation:
-    row = one(
-        conn.execute("SELECT id, environment, sandbox, generation FROM installation").fetchone()
+UNPREPARED = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.InsufficientPrivilege,
+)
+"""What a login meets whose database has not been brought to this version yet."""
+
+
+def unprepared() -> ServiceUnavailable:
+    """The migrations have not run, or run in this moment."""
+    return ServiceUnavailable(
+        "The database is not prepared for this version yet.",
+        hint="`mailhearth prepare` does it (a Job of the chart), or `mailhearth migrate`.",
+        code="database_unprepared",
     )
+
+
+def read_installation(conn: Connection) -> Installation:
+    """Raises ServiceUnavailable when the schema is not there so far."""
+    try:
+        row = conn.execute(
+            "SELECT id, environment, sandbox, generation FROM installation"
+        ).fetchone()
+    except UNPREPARED:
+        raise unprepared() from None
+    if row is None:
+        raise unprepared()
     return Installation(**row)
 
 

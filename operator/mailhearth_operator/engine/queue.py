@@ -59,7 +59,8 @@ class WorkQueue:
             self._stopping = True
             self._changed.notify_all()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:  # it may never have been started
+                thread.join()
 
     def add(self, key: Key, *, after: float = 0.0) -> None:
         """The key is due, `after` seconds from now at the latest."""

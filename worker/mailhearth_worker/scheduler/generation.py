@@ -17,7 +17,8 @@ from pathlib import Path
 import structlog
 
 from mailhearth_core.errors import MailhearthError
-from mailhearth_core.storage.doors import Database, one
+from mailhearth_core.storage.doors import Database
+from mailhearth_core.storage.installation import unprepared
 from mailhearth_core.storage.named import named
 
 log = structlog.get_logger()
@@ -62,7 +63,9 @@ class GenerationCopy:
             return
         kept = self._read()  # before the beat: another replica may share the folder
         with database.tx() as conn:
-            row = one(SQL.beat(conn))
+            row = SQL.beat(conn)
+            if row is None:
+                raise unprepared()
             found = Seen(str(row["id"]), row["generation"], row["beat"])
             _compare(kept, found)  # raises before the beat is committed
         self._write(found)

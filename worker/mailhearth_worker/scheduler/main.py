@@ -16,6 +16,7 @@ from mailhearth_core import logs, metrics
 from mailhearth_core.errors import MailhearthError, ServiceUnavailable
 from mailhearth_core.settings import SchedulerSettings
 from mailhearth_core.storage.doors import Database
+from mailhearth_core.storage.installation import UNPREPARED, unprepared
 from mailhearth_worker.scheduler.generation import GenerationCopy
 from mailhearth_worker.scheduler.passes import Passes
 from mailhearth_worker.wakeups import Waker
@@ -70,8 +71,12 @@ def serve(settings: SchedulerSettings) -> int:
     failed = 0
     while not stop.wait(pause):
         try:
-            kept.check(database)
-            passes.run()
+            try:
+                kept.check(database)
+                passes.run()
+            except UNPREPARED as error:
+                log.warning("database_unprepared", reason=str(error).partition("\n")[0])
+                raise unprepared() from None
         except ServiceUnavailable as error:
             counters.failure(error, "pass")
             log.warning("pass_failed", reason=error.message)

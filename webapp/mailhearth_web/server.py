@@ -31,7 +31,7 @@ from mailhearth_core import logs, metrics
 from mailhearth_core.errors import MailhearthError
 from mailhearth_web.app import create_app
 from mailhearth_web.frame.headers import complete
-from mailhearth_web.frame.readiness import reasons_not_ready
+from mailhearth_web.frame.readiness import Endpoint
 from mailhearth_web.frame.services import make_services
 from mailhearth_web.settings import WebSettings
 
@@ -205,11 +205,10 @@ def serve(settings: WebSettings) -> int:
     registry = CollectorRegistry()
     services = make_services(settings, metrics.Metrics(registry))
     cfg = configuration(settings)
+    endpoint = Endpoint(services)
     listener = listen(settings.web_host, settings.web_port)
     probes = [
-        metrics.serve(
-            port, registry, list, lambda: reasons_not_ready(services), settings.listen_host
-        )
+        metrics.serve(port, registry, list, endpoint.reasons_not_ready, settings.listen_host)
         for port in dict.fromkeys((settings.metrics_port, settings.health_port))
     ]
     app = create_app(settings, services)

@@ -14,6 +14,7 @@ from mailhearth_core.storage import doors
 from mailhearth_core.storage.doors import Database
 from mailhearth_core.verbs import members, people
 from mailhearth_web.frame.access import public, signed_in
+from mailhearth_web.frame.readiness import Endpoint
 from web import Web
 
 
@@ -97,3 +98,20 @@ def test_a_database_of_another_version_is_not_ready(web: Web) -> None:
     )
     reasons = web.visitor().get("/readyz").get_json()["reasons"]
     assert reasons == ["the database has not been migrated to this version"]
+
+
+def test_people_are_sent_here_once_all_was_well_until_it_stops(web: Web) -> None:
+    away = Database(Secret("postgresql://web@127.0.0.1:1/mailhearth"))
+    well, endpoint = web.services.database, Endpoint(web.services)
+    try:
+        object.__setattr__(web.services, "database", away)
+        assert endpoint.reasons_not_ready() == ["the database does not answer"]
+        object.__setattr__(web.services, "database", well)
+        assert endpoint.reasons_not_ready() == []
+        object.__setattr__(web.services, "database", away)
+        assert endpoint.reasons_not_ready() == [], "it shows a page that says what is wrong"
+    finally:
+        object.__setattr__(web.services, "database", well)
+        away.close()
+    web.services.stopping.set()
+    assert endpoint.reasons_not_ready() == ["this process is stopping"]

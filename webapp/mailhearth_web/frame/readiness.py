@@ -33,3 +33,25 @@ def reasons_not_ready(services: Services) -> list[str]:
     except redis.RedisError:
         reasons.append("Redis does not answer")
     return reasons
+
+
+class Endpoint:
+    """Whether an orchestrator should send people here.
+
+    Not before everything was well once, and no more when it stops. In between a service that is
+    away takes no process out: all would go at once, and people see the page that says what is
+    wrong sooner than a refused connection.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._was_ready = False
+
+    def reasons_not_ready(self) -> list[str]:
+        if self._services.stopping.is_set():
+            return ["this process is stopping"]
+        if self._was_ready:
+            return []
+        reasons = reasons_not_ready(self._services)
+        self._was_ready = not reasons
+        return reasons

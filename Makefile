@@ -11,10 +11,10 @@ INSTALLED := .venv/installed
 COMPILE := UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-header
 
-.PHONY: help install demo up test e2e bench check format audit lock clean
+.PHONY: help install demo up test e2e bench bench-operator check format audit lock clean
 
 help:  ## List these targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-9s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{ printf "make %-14s %s\n", $$1, $$2 }'
 
 install: $(INSTALLED)  ## Make .venv with the locked dependencies; leaves .venv/bin/mailhearth
 
@@ -36,6 +36,9 @@ e2e: $(INSTALLED)  ## Install and run the life of an installation on the cluster
 
 bench: $(INSTALLED)  ## Measure, as ratios, into bench/results.json; ARGS="sending receiving" picks parts
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-operator: $(INSTALLED)  ## Measure the operator on the cluster of KUBECONFIG (simulated nodes), 1,000 pools
+	@$(BIN)/python -m bench.operator $(ARGS)
 
 check: $(INSTALLED)  ## ruff, mypy --strict and the import contracts
 	@$(BIN)/ruff check .

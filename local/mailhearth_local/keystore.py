@@ -17,10 +17,15 @@ class FileKeyStore(KeyFolder):
 
     def create(self, workspace_id: UUID, version: int) -> bytes:
         """Make a version; raises Conflict when it exists. Durable (fsync) when it returns."""
+        key = PrivateKey.generate()
+        self.put(workspace_id, version, key)
+        return key.public_bytes
+
+    def put(self, workspace_id: UUID, version: int, key: PrivateKey) -> None:
+        """Keep a key that was made before, as `create` does."""
         path = self.path(workspace_id, version)
         self._make_private(self.folder)
         self._make_private(path.parent)
-        key = PrivateKey.generate()
         draft = path.parent / f".{version}.{secrets.token_hex(8)}"
         try:
             _write_durably(draft, key.raw())
@@ -33,7 +38,6 @@ class FileKeyStore(KeyFolder):
         finally:
             draft.unlink(missing_ok=True)
         _sync_folder(path.parent)
-        return key.public_bytes
 
     def destroy(self, workspace_id: UUID, version: int) -> None:
         """Delete a version for good; one that is gone already is no error."""

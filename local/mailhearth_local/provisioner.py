@@ -115,6 +115,16 @@ class LocalProvisioner:
         self._ring.activate(workspace_id, version)
         return version
 
+    def _abandon(self, workspace_id: UUID, version: int, actor: str) -> str:
+        """The workspace then has all keys that it needs, unless others are missing too."""
+        told = self._ring.abandon(workspace_id, version, actor)
+        with self._database.tx() as conn:
+            rows = list(self._sql.workspaces(conn))
+        for row in rows:
+            if row["workspace_id"] == workspace_id:
+                self._ensure(row)
+        return told
+
     def _make_login(self, workspace_id: UUID) -> None:
         """A new password for the workspace's workers, in the database and then in its file."""
         path = self._logins / str(workspace_id)
@@ -145,6 +155,8 @@ class LocalProvisioner:
                 return f"version {version} is active; credentials are sealed anew in the background"
             case "keys.destroy":
                 return self._ring.destroy(workspace_id, int(payload["version"]))
+            case "keys.abandon":
+                return self._abandon(workspace_id, int(payload["version"]), command["actor"])
             case "action.retry":
                 return retry_action(self._database, workspace_id, command["subject_id"])
             case "workspace.delete":

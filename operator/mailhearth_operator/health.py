@@ -10,8 +10,8 @@ from collections.abc import Callable
 from threading import Lock
 
 from mailhearth_operator.cluster.api import Api
-from mailhearth_operator.cluster.kinds import SECRET, WATCHED
-from mailhearth_operator.cluster.seen import Key, Seen
+from mailhearth_operator.cluster.kinds import WATCHED, Kind, Object
+from mailhearth_operator.cluster.seen import Key, Seen, concerns_us
 
 STUCK_S = 300.0
 """A key that is worked on for so long hangs."""
@@ -23,6 +23,8 @@ class Health:
     """Compares listings with what the watches have shown.
 
     Args:
+        gone: told of each object that a watch still shows and two listings no longer have: a watch
+            that begins anew, after the API server was away, does not tell of what went meanwhile.
         busy: for each key being worked on, since when (monotonic seconds).
     """
 
@@ -32,11 +34,14 @@ class Health:
         seen: Seen,
         namespaces: tuple[str, ...] | None,
         busy: Callable[[], dict[tuple[str, str, str], float]],
+        gone: Callable[[Kind, Object], None],
     ) -> None:
         self._api = api
         self._seen = seen
         self._namespaces = namespaces
         self._busy = busy
+        self._gone = gone
+        self._missing: set[tuple[Key, str]] = set()
         self._unseen: dict[Key, tuple[str, float]] = {}
         self._lock = Lock()
 
@@ -44,16 +49,24 @@ class Health:
         """One look; reads only. Raises ServiceUnavailable, and says nothing about watches then."""
         now = time.monotonic()
         unseen: dict[Key, tuple[str, float]] = {}
+        missing: set[tuple[Key, str]] = set()
         for kind in WATCHED:
-            if kind is SECRET:
-                continue
             shown = dict(self._seen.versions(kind))
-            for namespace in self._namespaces or (None,):
-                for meta in self._api.list_metadata(kind, namespace):
-                    key = (kind.name, meta["namespace"], meta["name"])
-                    version = meta["resourceVersion"]
-                    if int(shown.get(key, "0")) < int(version):
-                        unseen[key] = (version, now)
+            listed = {
+                (kind.name, meta["namespace"], meta["name"]): meta["resourceVersion"]
+                for namespace in self._namespaces or (None,)
+                for meta in self._api.list_metadata(kind, namespace)
+                if concerns_us(kind, meta)
+            }
+            for key, version in listed.items():
+                if int(shown.get(key, "0")) < int(version):
+                    unseen[key] = (version, now)
+            for key in shown.keys() - listed.keys():
+                missing.add((key, shown[key]))
+                obj = self._seen.get(kind, key[1], key[2])
+                if (key, shown[key]) in self._missing and obj is not None:
+                    self._gone(kind, obj)
+        self._missing = missing
         with self._lock:
             self._unseen = {
                 key: (version, min(at, self._unseen.get(key, ("", at))[1]))

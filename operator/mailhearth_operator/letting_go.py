@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import time
+
 import structlog
 
-from mailhearth_core.errors import Conflict, NotFound
+from mailhearth_core.errors import Conflict, NotFound, NotYet
 from mailhearth_operator.cluster.api import Api
-from mailhearth_operator.cluster.kinds import POOL, WORKSPACE
+from mailhearth_operator.cluster.kinds import DEPLOYMENT, POOL, WORKSPACE
 from mailhearth_operator.engine.finalizer import has_finalizer, let_go
 
 log = structlog.get_logger()
 TRIES = 5
+STOP_S = 60.0
+
+
+def stop(api: Api, namespace: str, name: str) -> None:
+    """Scales the operator's own Deployment to nothing and waits until its pods are gone: it would
+    set the finalizers again.
+
+    Raises:
+        NotYet: a pod is still there after `STOP_S`.
+    """
+    end = time.monotonic() + STOP_S
+    while True:
+        found = api.get(DEPLOYMENT, namespace, name)
+        if found is None or (
+            found["spec"].get("replicas") == 0 and not found.get("status", {}).get("replicas")
+        ):
+            return
+        if found["spec"].get("replicas") != 0:
+            api.merge(DEPLOYMENT, namespace, name, {"spec": {"replicas": 0}})
+        if time.monotonic() > end:
+            raise NotYet(f"The operator's Deployment {name} still has a pod.")
+        time.sleep(0.5)
 
 
 def let_go_of_all(api: Api, namespaces: tuple[str, ...] | None) -> int:

@@ -13,10 +13,11 @@ from typing import Any
 import kopf
 import psycopg
 import structlog
+from kubernetes import client
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from mailhearth_core import logs, metrics
-from mailhearth_core.errors import MailhearthError, ServiceUnavailable
+from mailhearth_core.errors import MailhearthError
 from mailhearth_core.secrets import Secret
 from mailhearth_core.storage.doors import Database, TenantDoor
 from mailhearth_core.storage.installation import read_installation
@@ -27,7 +28,7 @@ from mailhearth_operator.engine.context import Context
 from mailhearth_operator.engine.events import Events
 from mailhearth_operator.engine.reconciler import Reconciler
 from mailhearth_operator.health import Health
-from mailhearth_operator.letting_go import let_go_of_all
+from mailhearth_operator.letting_go import let_go_of_all, stop
 from mailhearth_operator.settings import OperatorSettings, PlatformFile, read_platform
 
 log = structlog.get_logger()
@@ -98,6 +99,7 @@ class Operator:
             self.context.seen,
             settings.watched(),
             lambda: dict(self.reconciler.queue.busy_since),
+            lambda kind, obj: self.reconciler.took_place(kind, "DELETED", obj),
         )
         self._ready = threading.Event()
 
@@ -153,7 +155,7 @@ class Operator:
         namespaces = self.settings.watched()
         self._ready.set()
         await kopf.operator(
-            registry=_registry(self.reconciler),
+            registry=_registry(self.reconciler, self.api),
             settings=_kopf_settings(),
             standalone=True,
             clusterwide=namespaces is None,
@@ -163,16 +165,18 @@ class Operator:
 
     def _take_in(self) -> bool:
         """All that is there, once API and database answer; False when it is time to stop."""
+        listed = False
         while not self._stopping.is_set():
             try:
+                if not listed:
+                    self.reconciler.list_objects()
+                    listed = True
                 with self._database.tx() as conn:
                     self.context.sandbox = read_installation(conn).sandbox
-                self.reconciler.list_all()
-            except (ServiceUnavailable, psycopg.Error) as error:
-                log.warning("operator_waits", reason=str(error))
-                self._stopping.wait(DATABASE_WAIT_S)
+                self.reconciler.list_bindings()
             except MailhearthError as error:
-                log.error("operator_waits", reason=str(error))
+                log.warning("operator_waits", reason=str(error))
+                self.reconciler.tell_all(error)
                 self._stopping.wait(DATABASE_WAIT_S)
             else:
                 return True
@@ -184,12 +188,18 @@ class Operator:
     # -- around ---------------------------------------------------------------------------------
 
     def _around(self, name: str, pause: float, work: Callable[[], Any]) -> None:
+        failing = False
         while not self._stopping.is_set():
             try:
                 work()
+                if failing:  # the database or the API is back
+                    self.reconciler.queue.hurry()
+                failing = False
             except MailhearthError as error:
+                failing = True
                 log.warning("not_done", task=name, reason=str(error))
             except Exception:
+                failing = True
                 log.exception("task_failed", task=name)
             # A little apart, so that replicas and restarts do not march in step.
             self._stopping.wait(pause * random.uniform(0.9, 1.1))
@@ -224,17 +234,31 @@ def _kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def _registry(reconciler: Reconciler) -> kopf.OperatorRegistry:
+def _registry(reconciler: Reconciler, api: Api) -> kopf.OperatorRegistry:
     """Handlers of watch events: they take note, and put keys on the queue."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
     def login(**about: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**about) or kopf.login_with_kubeconfig(**about)
+        return kopf.login_with_service_account(**about) or _as(api.configuration)
 
     for kind in WATCHED:
         _watch(registry, kind, reconciler)
     return registry
+
+
+def _as(configuration: client.Configuration) -> kopf.ConnectionInfo:
+    """The account of our own client, for Kopf's."""
+    scheme, _, token = (configuration.get_api_key_with_prefix("BearerToken") or "").rpartition(" ")
+    return kopf.ConnectionInfo(
+        server=configuration.host,
+        ca_path=configuration.ssl_ca_cert,
+        insecure=not configuration.verify_ssl,
+        scheme=scheme or None,
+        token=token or None,
+        certificate_path=configuration.cert_file,
+        private_key_path=configuration.key_file,
+    )
 
 
 def _watch(registry: kopf.OperatorRegistry, kind: Kind, reconciler: Reconciler) -> None:
@@ -248,7 +272,11 @@ def _watch(registry: kopf.OperatorRegistry, kind: Kind, reconciler: Reconciler) 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point. 0 after a clean stop, 1 when it could not work, 2 for wrong settings."""
     parser = argparse.ArgumentParser(prog="mailhearth operator", description=__doc__)
-    parser.add_argument("--let-go", action="store_true", help="take our finalizers off, and end")
+    parser.add_argument(
+        "--let-go",
+        metavar="DEPLOYMENT",
+        help="stop the operator of this Deployment, take its finalizers off all resources, and end",
+    )
     asked = parser.parse_args(arguments)
     try:
         settings = OperatorSettings.load()
@@ -259,7 +287,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure("operator", settings.log_level)
     try:
         if asked.let_go:
-            let_go_of_all(Api.connect(), settings.watched())
+            api = Api.connect()
+            stop(api, settings.namespace, asked.let_go)
+            let_go_of_all(api, settings.watched())
             return 0
         return Operator(settings, platform, CollectorRegistry()).run()
     except (MailhearthError, OSError) as error:

@@ -137,6 +137,8 @@ class ApiServer:
             "--service-cluster-ip-range=10.0.0.0/24",
             "--endpoint-reconciler-type=none",
             "--authorization-mode=RBAC",
+            f"--audit-policy-file={self._folder / 'audit-policy.json'}",
+            f"--audit-log-path={self._folder / 'audit.log'}",
             # Nobody makes the accounts that pods would wait for.
             "--disable-admission-plugins=ServiceAccount",
         )
@@ -200,6 +202,22 @@ class ApiServer:
         self.must("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         return name
 
+    def make_account(self, namespace: str, name: str) -> Path:
+        """A new service account without any right; returns a kubeconfig of it."""
+        accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+        self.must("POST", accounts, {"metadata": {"name": name}})
+        asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        token = self.must("POST", f"{accounts}/{name}/token", asked)["status"]["token"]
+        path = self._folder / f"kubeconfig-{namespace}-{name}"
+        path.write_text(json.dumps(self._kubeconfig_of(token)))
+        return path
+
+    def audited(self, namespace: str, name: str) -> list[Json]:
+        """What a service account has asked for so far, as audit events."""
+        user = f"system:serviceaccount:{namespace}:{name}"
+        lines = (self._folder / "audit.log").read_text().splitlines()
+        return [event for event in map(json.loads, lines) if event["user"]["username"] == user]
+
     # -- inside -------------------------------------------------------------------------------
 
     def _run(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
@@ -253,14 +271,29 @@ class ApiServer:
         (self._folder / "accounts.key").write_bytes(_pem(ec.generate_private_key(ec.SECP256R1())))
         tokens = f'{self.token},tests,tests,"system:masters"\n'
         (self._folder / "tokens.csv").write_text(tokens)
+        # Of service accounts only, and what they did: least privilege is proved by it.
+        rules = [
+            {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
+            {"level": "None"},
+        ]
+        policy = {
+            "apiVersion": "audit.k8s.io/v1",
+            "kind": "Policy",
+            "omitStages": ["RequestReceived"],
+            "rules": rules,
+        }
+        (self._folder / "audit-policy.json").write_text(json.dumps(policy))
 
     def _write_kubeconfig(self) -> None:
-        config = {
+        self.kubeconfig.write_text(json.dumps(self._kubeconfig_of(self.token)))
+
+    def _kubeconfig_of(self, token: str) -> Json:
+        return {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "tests",
             "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "tests"}}],
-            "users": [{"name": "tests", "user": {"token": self.token}}],
+            "users": [{"name": "tests", "user": {"token": token}}],
             "clusters": [
                 {
                     "name": "tests",
@@ -268,7 +301,6 @@ class ApiServer:
                 }
             ],
         }
-        self.kubeconfig.write_text(json.dumps(config))
 
 
 def _object(data: bytes) -> Json:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 
-from mailhearth_core.errors import InvalidValue, KeysMissing, MailhearthError
+from mailhearth_core.errors import Conflict, InvalidValue, KeysMissing, MailhearthError, NotFound
 from mailhearth_core.keystore import KeyStore
 from mailhearth_core.storage.doors import Database
 from mailhearth_core.storage.named import named
@@ -16,6 +16,8 @@ from mailhearth_core.storage.named import named
 log = structlog.get_logger()
 SQL = named("operator")
 MAX_VERSION = 2**31 - 1
+LOST = "its credential is lost: key version {version} was given up; connect it again"
+"""Reason of a mailbox."""
 
 
 class KeyRing:
@@ -99,6 +101,61 @@ class KeyRing:
             )
         self._keys.destroy(workspace_id, version)
         return f"version {version} is destroyed: what it sealed, in backups too, is lost for good"
+
+    def abandon(self, workspace_id: UUID, version: int, actor: str) -> str:
+        """Gives up a version whose private key is lost for good; returns what was lost with it.
+
+        Credentials sealed to it are deleted, and their mailboxes need_reauth. If it was the active
+        version another becomes active at once, as the first one does: nothing is sealed that
+        workers without it would have to open. Doing it again is no error.
+
+        Raises:
+            NotFound: there is no such version.
+            Conflict: its private key is there.
+        """
+        rows = {row["version"]: row for row in self.versions(workspace_id)}
+        row = rows.pop(version, None)
+        if row is None:
+            raise NotFound(f"There is no key version {version}.")
+        if row["state"] != "destroyed" and self._is_there(workspace_id, row):
+            raise Conflict(
+                f"The private key of version {version} is there: nothing of it is lost.",
+                hint="`mailhearth keys rotate` replaces it, and loses nothing.",
+            )
+        follows = None
+        if all(other["state"] != "active" for other in rows.values()):
+            follows = self._next(workspace_id, [row, *rows.values()])
+        with self._database.tx() as conn:
+            lost = SQL.abandon_key(
+                conn,
+                workspace_id=workspace_id,
+                version=version,
+                reason=LOST.format(version=version),
+                actor=actor,
+                at=_machine(),
+            )
+        log.warning("key_abandoned", workspace_id=str(workspace_id), version=version, **lost)
+        if follows is not None:
+            self.activate(workspace_id, follows)
+        return (
+            f"version {version} is given up: {lost['credentials']} credentials of "
+            f"{lost['mailboxes']} mailboxes are gone"
+        )
+
+    def _next(self, workspace_id: UUID, known: list[dict[str, Any]]) -> int:
+        """A pending version whose private key is there, else a new one."""
+        for row in known:
+            if row["state"] == "pending" and self._is_there(workspace_id, row):
+                version: int = row["version"]
+                return version
+        return self.add(workspace_id, known)
+
+    def _is_there(self, workspace_id: UUID, row: dict[str, Any]) -> bool:
+        try:
+            self._keys.open(workspace_id, row["version"], row["fingerprint"])
+        except KeysMissing:
+            return False
+        return True
 
     def forget(self, workspace_id: UUID) -> None:
         """Destroys every version of a workspace whose rows are gone."""

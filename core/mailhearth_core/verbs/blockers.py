@@ -67,7 +67,8 @@ def of_mailbox(row: Mapping[str, Any], domains: Mapping[str, str], policy: Polic
         found.append(Blocker("excluded", _with(text, row["last_error"]), reconnect))
     elif row["state"] == "needs_reauth":
         text = f"the server refuses the sign-in ({row['auth_failures']} times in a row)"
-        found.append(Blocker("needs_reauth", _with(text, row["last_error"]), reconnect))
+        told = _with(text, row["last_error"]) if row["auth_failures"] else row["state_reason"]
+        found.append(Blocker("needs_reauth", told or text, reconnect))
     elif row["last_error"]:
         found.append(Blocker("last_error", row["last_error"], f"mailhearth mailbox test {address}"))
     if row["connected_at"] is None and row["consent"] != "none":

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
 from mailhearth_core.errors import Conflict
 from mailhearth_core.verbs import keys as verbs
 from mailhearth_local.cli.options import common, data_option, json_option, workspace_option
-from mailhearth_local.cli.output import emit_json, short_time, table
+from mailhearth_local.cli.output import emit_json, short_time, table, visible
+from mailhearth_local.cli.saved_keys import backup, restore
 from mailhearth_local.cli.session import Session, wait_for_wish, workspace_of
 
 
@@ -19,9 +21,14 @@ from mailhearth_local.cli.session import Session, wait_for_wish, workspace_of
 def keys() -> None:
     """The keys that seal mailbox passwords.
 
-    Each workspace has its own, in versions. Private keys are files below DIR/keys, apart from the
-    database; without them no stored password can be opened, so keep a backup of that folder.
+    Each workspace has its own, in versions. Private keys are files below DIR/keys, in a cluster
+    Secrets, apart from the database. Without them no stored password can be opened, so save them:
+    `mailhearth keys backup`.
     """
+
+
+keys.add_command(backup)
+keys.add_command(restore)
 
 
 @keys.command("list")
@@ -108,6 +115,79 @@ def destroy(session: Session, version: int, yes: bool, workspace: str | None) ->
         emit_json({"workspace": owner["name"], "version": version, "outcome": outcome})
     else:
         click.echo(f"Workspace {owner['name']}: {outcome}.")
+
+
+@keys.command()
+@click.option("--version", type=click.IntRange(min=1), required=True, metavar="N",
+              help="The version whose private key is lost.")  # fmt: skip
+@click.option("--yes", metavar="NAME", help="The workspace's name, instead of typing it.")
+@workspace_option
+@common
+def abandon(session: Session, version: int, yes: str | None, workspace: str | None) -> None:
+    """Give up a key version whose private key is lost for good.
+
+    First it says what is lost. Then the credentials that were sealed to it are deleted, and their
+    mailboxes wait until they are connected again (those that a Secret in the cluster declares are
+    sealed anew from it). If it was the active version, a new one is made. A key that is there is
+    not given up: `mailhearth keys rotate` replaces it without a loss. Look for a backup first:
+    `mailhearth keys restore`.
+
+    \b
+    Examples:
+      mailhearth keys abandon --workspace acme --version 1
+      mailhearth keys abandon --workspace acme --version 1 --yes acme
+
+    JSON keys: workspace, version, credentials, mailboxes (a list of {address, declared_by}),
+    outcome.
+    """
+    with session.attached() as attached:
+        owner = workspace_of(attached, workspace)
+        lost = verbs.losses(attached.door, owner["workspace_id"], version)
+        if lost["state"] == "destroyed" and not lost["seals"]:
+            raise Conflict(f"Key version {version} is destroyed already; nothing is sealed to it.")
+        _tell_losses(owner["name"], version, lost)
+        _confirm(owner, yes)
+        wish = verbs.abandon(attached.door, owner["workspace_id"], version, session.actor)
+        outcome = wait_for_wish(attached, owner["workspace_id"], wish)
+    if session.json:
+        emit_json(
+            {
+                "workspace": owner["name"],
+                "version": version,
+                "credentials": lost["seals"],
+                "mailboxes": lost["mailboxes"],
+                "outcome": outcome,
+            }
+        )
+        return
+    click.echo(f"Workspace {owner['name']}: {outcome}.")
+    if any(box["declared_by"] is None for box in lost["mailboxes"]):
+        click.echo("Connect each again: mailhearth mailbox test ADDRESS --password-stdin --save")
+
+
+def _tell_losses(name: str, version: int, lost: dict[str, Any]) -> None:
+    boxes = lost["mailboxes"]
+    text = f"With key version {version} ({lost['state']}) of {name} go {lost['seals']} credentials"
+    click.echo(f"{text} of {len(boxes)} mailboxes{':' if boxes else '.'}", err=True)
+    for box in boxes:
+        secret = box["declared_by"]
+        again = f" (sealed anew from the Secret {secret})" if secret else ""
+        click.echo(f"  {visible(box['address'])}{again}", err=True)
+
+
+def _confirm(owner: dict[str, Any], given: str | None) -> None:
+    if given is not None:
+        answer = given
+    elif sys.stdin.isatty():
+        answer = str(click.prompt("Type the workspace's name to go on", err=True))
+    else:
+        answer = sys.stdin.readline().strip()
+    if answer not in (owner["name"], str(owner["workspace_id"])):
+        raise Conflict(
+            f"Nothing was given up: {answer!r} is not the workspace's name.",
+            hint=f"Type {owner['name']}, or use --yes {owner['name']}.",
+            code="not_confirmed",
+        )
 
 
 def _ask(name: str, version: int) -> None:

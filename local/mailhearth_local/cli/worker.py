@@ -69,12 +69,13 @@ def scheduler(session: Session) -> None:
 @click.command()
 @click.option(
     "--let-go",
-    is_flag=True,
-    help="Only take this product's finalizers off all resources: before the operator is removed.",
+    metavar="DEPLOYMENT",
+    help="Stop the operator of this Deployment, take its finalizers off all resources, and end: "
+    "before the release is removed.",
 )
 @data_option
 @pass_session
-def operator(session: Session, let_go: bool) -> None:
+def operator(session: Session, let_go: str | None) -> None:
     """Run the Kubernetes operator: custom resources become workers, keys and logins.
 
     Settings come from MAILHEARTH_* variables, as for `worker`; the cluster is that of the pod's
@@ -87,7 +88,7 @@ def operator(session: Session, let_go: bool) -> None:
     from mailhearth_operator.settings import OperatorSettings, read_platform
 
     read_platform(OperatorSettings.load(session.environ).platform_file)
-    _become("mailhearth_operator", session.environ, *(["--let-go"] if let_go else []))
+    _become("mailhearth_operator", session.environ, *(["--let-go", let_go] if let_go else []))
 
 
 @click.command()

@@ -53,6 +53,12 @@ class Api:
         """As the pod's service account, or else as the kubeconfig says."""
         return cls(load_configuration(), calls)
 
+    @property
+    def configuration(self) -> client.Configuration:
+        """How the server is reached, and as whom."""
+        configuration: client.Configuration = self._client.configuration
+        return configuration
+
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         try:
             return self._request("get", "GET", kind, kind.path(namespace, name))
@@ -97,17 +103,21 @@ class Api:
         return self._request("patch", "PATCH", kind, path, body, APPLY, query)
 
     def merge(
-        self, kind: Kind, namespace: str, name: str, body: Object, *, manager: str = MANAGER
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        body: Object,
+        *,
+        manager: str = MANAGER,
+        subresource: str = "",
     ) -> Object:
-        """Merge patch; raises Conflict when `body` names a resourceVersion that is past."""
-        path = kind.path(namespace, name)
-        return self._request("patch", "PATCH", kind, path, body, MERGE, {"fieldManager": manager})
+        """Merge patch: what `body` does not name stays, lists are replaced as a whole.
 
-    def write_status(self, kind: Kind, namespace: str, name: str, status: Object) -> Object:
-        """Sets the status; what `status` does not name stays."""
-        path = kind.path(namespace, name) + "/status"
-        query = {"fieldManager": MANAGER}
-        return self._request("patch", "PATCH", kind, path, {"status": status}, MERGE, query)
+        Raises Conflict when `body` names a resourceVersion that is past.
+        """
+        path = kind.path(namespace, name) + (f"/{subresource}" if subresource else "")
+        return self._request("patch", "PATCH", kind, path, body, MERGE, {"fieldManager": manager})
 
     def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> None:
         """One that is gone already is no error.

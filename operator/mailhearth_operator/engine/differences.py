@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kubernetes.utils.quantity import parse_quantity
+
+AMOUNTS = ("requests", "limits")
+"""Fields whose amounts the server writes in its own way: `1000m` becomes `1`."""
+
 
 def is_as_wished(live: Any, wished: Any) -> bool:
     """Whether all that `wished` names is so in `live`; the server may have added more.
@@ -16,7 +21,9 @@ def is_as_wished(live: Any, wished: Any) -> bool:
         return (
             isinstance(live, Mapping)
             and all(
-                is_as_wished(live.get(key), value)
+                _same_amounts(live.get(key), value)
+                if key in AMOUNTS
+                else is_as_wished(live.get(key), value)
                 for key, value in wished.items()
                 if not _empty(value)
             )
@@ -32,6 +39,12 @@ def is_as_wished(live: Any, wished: Any) -> bool:
             )
         )
     return bool(live == wished)
+
+
+def _same_amounts(live: Any, wished: Mapping[str, Any]) -> bool:
+    return isinstance(live, Mapping) and {
+        name: parse_quantity(amount) for name, amount in live.items()
+    } == {name: parse_quantity(amount) for name, amount in wished.items()}
 
 
 def _empty(value: Any) -> bool:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from mailhearth_operator.cluster.api import Api
 from mailhearth_operator.cluster.kinds import Kind, Object
+from mailhearth_operator.engine.context import Context, machine
 
 FINALIZER = "mailhearth.io/delete-data"
+LONGEST_END = timedelta(minutes=30)
+"""A resource whose data cannot be deleted is let go after so long."""
 
 
 def has_finalizer(obj: Object) -> bool:
@@ -26,6 +31,21 @@ def let_go(api: Api, kind: Kind, obj: Object) -> None:
     """Lets the deletion of the object end."""
     if has_finalizer(obj):
         _write(api, kind, obj, wanted=False)
+
+
+def let_go_late(context: Context, kind: Kind, obj: Object) -> bool:
+    """Whether the deletion has taken too long and ends without its data; an event says so."""
+    since = datetime.fromisoformat(obj["metadata"]["deletionTimestamp"])
+    if machine() - since <= LONGEST_END:
+        return False
+    minutes = LONGEST_END.total_seconds() / 60
+    note = (
+        f"Its data could not be deleted within {minutes:.0f} minutes. The resource goes without "
+        "it; `mailhearth workspace delete` deletes what is left."
+    )
+    context.events.tell(obj, "Warning", "DeletionTimedOut", note, "Delete")
+    let_go(context.api, kind, obj)
+    return True
 
 
 def _write(api: Api, kind: Kind, obj: Object, *, wanted: bool) -> None:

@@ -67,15 +67,14 @@ class DeclaredMailboxes:
         """Returns CredentialsSealed; a Secret that is refused does not hold the others up."""
         with self._context.database.tx() as conn:
             rows = list(SQL.declared(conn, workspace_id=workspace_id, pool_id=pool_id))
-        if not spec.mailboxes and not rows:
-            return Condition(
-                CREDENTIALS_SEALED, "True", "NoneDeclared", "No Secret declares a mailbox."
-            )
         known = {row["secret"]: row for row in rows}
+        holders = {row["address"]: row["secret"] for row in rows if row["secret"] in spec.mailboxes}
         wrong: list[str] = []
         for name in spec.mailboxes:
             try:
-                self._ensure_one(spec, workspace_id, pool_id, name, known.get(name), timezone)
+                self._ensure_one(
+                    spec, workspace_id, pool_id, name, known.get(name), timezone, holders
+                )
             except MailhearthError as error:
                 if not error.permanent:
                     raise
@@ -87,9 +86,11 @@ class DeclaredMailboxes:
             told = " ".join(wrong)
             self._context.events.tell(pool, "Warning", "SecretRefused", told, "SealCredentials")
             return Condition(CREDENTIALS_SEALED, "False", "SecretRefused", told)
-        return Condition(
-            CREDENTIALS_SEALED, "True", "Sealed", f"{len(spec.mailboxes)} Secrets are sealed in."
-        )
+        if not spec.mailboxes:
+            told = "No Secret declares a mailbox."
+            return Condition(CREDENTIALS_SEALED, "True", "NoneDeclared", told)
+        told = f"{len(spec.mailboxes)} Secrets are sealed in."
+        return Condition(CREDENTIALS_SEALED, "True", "Sealed", told)
 
     def _ensure_one(
         self,
@@ -99,6 +100,7 @@ class DeclaredMailboxes:
         name: str,
         row: Mapping[str, Any] | None,
         timezone: str,
+        holders: dict[str, str],
     ) -> None:
         seen = self._context.seen.get(SECRET, spec.namespace, name)
         if row is not None and seen is not None and row["digest"] == seen["x-digest"]:
@@ -106,6 +108,12 @@ class DeclaredMailboxes:
         secret = self._read(spec.namespace, name)
         actor = Actor(f"secret {spec.namespace}/{name}", "kubernetes")
         declared = self._parse(secret, timezone)
+        holder = holders.setdefault(declared.address, name)
+        if holder != name:
+            raise SecretRefused(
+                f"{declared.address} is declared by the Secret {holder} already.",
+                hint="Take one of the two out of spec.mailboxes.",
+            )
         mailbox_id = self._keep(workspace_id, pool_id, declared, row, actor)
         self._note(workspace_id, mailbox_id, name, _digest(self._context, spec.namespace, name))
 

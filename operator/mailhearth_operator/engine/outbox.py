@@ -49,6 +49,8 @@ class Outbox:
                 return self._rotate(workspace_id, command)
             case "keys.destroy":
                 return self._context.ring.destroy(workspace_id, int(payload["version"]))
+            case "keys.abandon":
+                return self._abandon(workspace_id, int(payload["version"]), command["actor"])
             case "action.retry":
                 return retry_action(self._context.database, workspace_id, command["subject_id"])
             case "workspace.delete":
@@ -199,6 +201,13 @@ class Outbox:
             context.ring.add(workspace_id, known)
         self._look(workspace_id)
         raise NotYet("The new key is being mounted by the workers.")
+
+    def _abandon(self, workspace_id: UUID, version: int, actor: str) -> str:
+        """The workers then mount the version that is made instead."""
+        with self._context.turn(workspace_id):
+            told = self._context.ring.abandon(workspace_id, version, actor)
+        self._look(workspace_id)
+        return told
 
     def _look(self, workspace_id: UUID) -> None:
         place = self._context.bound.place_of(workspace_id)

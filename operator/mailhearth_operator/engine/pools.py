@@ -12,12 +12,19 @@ from mailhearth_core.errors import NotYet
 from mailhearth_core.verbs import mailboxes
 from mailhearth_operator.cluster.keys import secret_name
 from mailhearth_operator.cluster.kinds import BY_NAME, DEPLOYMENT, POOL, WORKSPACE, Object
+from mailhearth_operator.engine.claims import claimed, is_foreign, owner_of
 from mailhearth_operator.engine.context import SQL, Context, machine, manager_of
 from mailhearth_operator.engine.demand import Demands
 from mailhearth_operator.engine.demand import Wish as ReplicaWish
 from mailhearth_operator.engine.differences import is_as_wished
-from mailhearth_operator.engine.finalizer import has_finalizer, let_go, sync_finalizer
+from mailhearth_operator.engine.finalizer import (
+    has_finalizer,
+    let_go,
+    let_go_late,
+    sync_finalizer,
+)
 from mailhearth_operator.engine.mailboxes import DeclaredMailboxes
+from mailhearth_operator.engine.queue import WorkQueue
 from mailhearth_operator.engine.status import Statuses
 from mailhearth_operator.engine.workspaces import (
     ACTOR,
@@ -55,12 +62,15 @@ class Pools:
         workspaces: Workspaces,
         declared: DeclaredMailboxes,
         demands: Demands,
+        queue: WorkQueue,
     ) -> None:
         self._context = context
         self._statuses = statuses
         self._workspaces = workspaces
         self._declared = declared
         self._demands = demands
+        self._queue = queue
+        self._groups: dict[tuple[str, str], str] = {}
 
     def ensure(self, namespace: str, name: str) -> None:
         """Makes all of a pool as its resource says.
@@ -72,6 +82,8 @@ class Pools:
         if obj is None:
             self._released(namespace, name)
             return
+        if self._is_foreign(obj):
+            return
         if obj["metadata"].get("deletionTimestamp"):
             self._end(obj)
             return
@@ -81,10 +93,14 @@ class Pools:
             self._cannot(obj, Condition(SPEC_VALID, "False", "SpecInvalid", str(error)))
             return
         valid = Condition(SPEC_VALID, "True", "Valid", "The spec can be followed.")
-        sync_finalizer(self._context.api, POOL, obj, spec.deletion_policy == "Delete")
         standing = self._standing(obj, spec)
         if standing is None:
             return
+        obj = claimed(self._context, POOL, obj)
+        if standing.ending:
+            self._apply(self._resolved(spec, standing))
+            return
+        sync_finalizer(self._context.api, POOL, obj, spec.deletion_policy == "Delete")
         row = self._project(obj, spec, standing)
         if standing.keys.status == "True":
             sealed = self._declared.ensure(
@@ -98,6 +114,18 @@ class Pools:
         self._write(obj, spec, standing, row, [valid, standing.keys, sealed])
 
     # -- what it needs --------------------------------------------------------------------------
+
+    def _is_foreign(self, obj: Object) -> bool:
+        """Whether the pool or its workspace is another installation's."""
+        if is_foreign(self._context, POOL, obj):
+            return True
+        workspace = self._context.seen.get(
+            WORKSPACE, obj["metadata"]["namespace"], obj["spec"]["workspaceRef"]["name"]
+        )
+        return workspace is not None and owner_of(workspace) not in (
+            None,
+            self._context.installation,
+        )
 
     def _standing(self, obj: Object, spec: PoolSpec) -> Standing | None:
         """The workspace; None after saying that there is none."""
@@ -128,7 +156,23 @@ class Pools:
                 resting=spec.suspend,
                 at=machine(),
             )
+        self._tell_group(spec.namespace, spec.name, spec.group)
         return dict(row)
+
+    def _tell_group(self, namespace: str, name: str, group: str | None) -> None:
+        """The pools of a worker group mount the keys of all whom they serve: who comes or goes
+        concerns the others."""
+        before = self._groups.get((namespace, name))
+        if before == group:
+            return
+        if group is None:
+            del self._groups[namespace, name]
+        else:
+            self._groups[namespace, name] = group
+        for pool in self._context.seen.all(POOL, namespace):
+            other = pool["metadata"]["name"]
+            if other != name and pool["spec"].get("workerGroup") in {before, group} - {None}:
+                self._queue.add((POOL.name, namespace, other))
 
     def _resolved(self, spec: PoolSpec, standing: Standing) -> Pool:
         """The pool as the manifests take it."""
@@ -184,8 +228,13 @@ class Pools:
             kind = BY_NAME[body["kind"]]
             names.add((kind.name, body["metadata"]["name"]))
             live = context.seen.get(kind, pool.namespace, body["metadata"]["name"])
-            if live is None or not is_as_wished(live, body):
-                context.seen.put(kind, context.api.apply(kind, body))
+            closed = workers.closed(body)
+            if live is None or not is_as_wished(live, closed):
+                made = context.api.apply(kind, body)
+                if not is_as_wished(made, closed):
+                    # What others have added is theirs, and outlives an apply.
+                    made = context.api.merge(kind, pool.namespace, pool.name, closed)
+                context.seen.put(kind, made)
                 log.info("applied", kind=kind.name, name=body["metadata"]["name"])
         for child in context.seen.owned(pool.owner.uid):
             kind, meta = BY_NAME[child["kind"]], child["metadata"]
@@ -208,6 +257,7 @@ class Pools:
         parts = [*parts, available]
         active = [version for version, state in standing.versions if state == "active"]
         facts: dict[str, Any] = {
+            "installation": self._context.installation,
             "workspaceId": str(standing.id),
             "poolId": str(row["pool_id"]),
             "effectivePolicy": effective(spec.policy),
@@ -251,6 +301,7 @@ class Pools:
     def _released(self, namespace: str, name: str) -> None:
         """The resource is gone: its workers go with it, its mailboxes drain."""
         self._demands.forget(namespace, name)
+        self._tell_group(namespace, name, None)
         with self._context.database.tx() as conn:
             list(
                 SQL.release_pool(
@@ -267,6 +318,8 @@ class Pools:
         if not has_finalizer(obj):
             return
         meta = obj["metadata"]
+        if let_go_late(self._context, POOL, obj):
+            return
         workspace_id = self._context.bound.id_of(
             meta["namespace"], obj["spec"]["workspaceRef"]["name"]
         )

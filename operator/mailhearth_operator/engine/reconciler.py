@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import structlog
 
 from mailhearth_core.errors import MailhearthError
 from mailhearth_operator.cluster.kinds import (
+    BY_NAME,
     KEY_LABEL,
     LOGIN_LABEL,
-    MAILBOX_LABEL,
     POOL,
     SECRET,
     WATCHED,
@@ -18,6 +16,7 @@ from mailhearth_operator.cluster.kinds import (
     Kind,
     Object,
 )
+from mailhearth_operator.cluster.seen import concerns_us
 from mailhearth_operator.engine.context import SQL, Context
 from mailhearth_operator.engine.demand import Demands
 from mailhearth_operator.engine.mailboxes import DeclaredMailboxes
@@ -30,9 +29,8 @@ from mailhearth_operator.manifests.model import POOL_LABEL
 from mailhearth_operator.resources.conditions import DEGRADED, READY, Condition
 
 log = structlog.get_logger()
-LABELS = (MAILBOX_LABEL, KEY_LABEL, LOGIN_LABEL)
-QUIET_CODES = ("try_later", "conflict", "not_found")
-"""Errors that pass by themselves within moments: nothing is said of them on the resource."""
+QUIET_CODES = ("try_later", "conflict", "not_found", "api_unavailable", "transaction_undone")
+"""Errors that pass by themselves, or that cannot be told: nothing is said on the resource."""
 
 
 class Reconciler:
@@ -56,7 +54,7 @@ class Reconciler:
         self.demands = Demands(
             context.database, lambda namespace, name: self.queue.add((POOL.name, namespace, name))
         )
-        self._statuses = Statuses(context.api)
+        self._statuses = Statuses(context.api, context.seen)
         self.workspaces = Workspaces(context, self._statuses, self.queue)
         self.pools = Pools(
             context,
@@ -64,25 +62,38 @@ class Reconciler:
             self.workspaces,
             DeclaredMailboxes(context, allow_app_passwords=allow_app_passwords),
             self.demands,
+            self.queue,
         )
         self.outbox = Outbox(context, self.queue)
 
     # -- what was seen --------------------------------------------------------------------------
 
-    def list_all(self) -> None:
-        """Takes in all that is there, before the first key is worked on."""
+    def list_objects(self) -> None:
+        """Takes in all that the cluster has, before the first key is worked on."""
         for kind in WATCHED:
             for namespace in self.namespaces or (None,):
                 for obj in self.context.api.list_all(kind, namespace):
-                    if kind is not SECRET or _concerns_us(obj):
+                    if concerns_us(kind, obj["metadata"]):
                         self.context.seen.put(kind, obj)
+
+    def list_bindings(self) -> None:
+        """Takes in which rows stand for resources; those of resources that are gone, too."""
         with self.context.database.tx() as conn:
             for row in SQL.bindings(conn):
                 ref = row["external_ref"]
                 if ref and ref["installation"] == self.context.installation:
                     self.context.bound.put(ref["namespace"], ref["name"], row["workspace_id"])
                     self.queue.add((WORKSPACE.name, ref["namespace"], ref["name"]))
+            for row in SQL.pool_places(conn, installation=self.context.installation):
+                self.queue.add((POOL.name, row["namespace"], row["name"]))
         self.add_all()
+
+    def tell_all(self, error: MailhearthError) -> None:
+        """Says on every resource why nothing is done for it."""
+        for kind in (WORKSPACE, POOL):
+            for obj in self.context.seen.all(kind):
+                meta = obj["metadata"]
+                self._failed((kind.name, meta["namespace"], meta["name"]), error)
 
     def add_all(self) -> None:
         """Everything is looked at again."""
@@ -96,7 +107,7 @@ class Reconciler:
         obj = {**obj, "apiVersion": kind.api, "kind": kind.name}
         if change == "DELETED":
             self.context.seen.drop(kind, obj)
-        elif kind is SECRET and not _concerns_us(obj):
+        elif not concerns_us(kind, obj["metadata"]):
             meta = obj["metadata"]
             if self.context.seen.get(kind, meta["namespace"], meta["name"]) is None:
                 return
@@ -166,25 +177,24 @@ class Reconciler:
 
     def _failed(self, key: Key, error: BaseException) -> None:
         """Says on the resource why it is not as wished, where that does not pass in a moment."""
-        if not isinstance(error, MailhearthError) or error.code in QUIET_CODES:
-            return
-        kind = WORKSPACE if key[0] == WORKSPACE.name else POOL
+        if isinstance(error, MailhearthError):
+            code, told, permanent = error.code, str(error), error.permanent
+        else:
+            code, permanent = "internal_error", False
+            told = (
+                f"An error that was not foreseen ({type(error).__name__}); see the operator's log."
+            )
+        kind = BY_NAME[key[0]]
         obj = self.context.seen.get(kind, key[1], key[2])
-        if obj is None or error.code == "api_unavailable":
+        if obj is None or code in QUIET_CODES:
             return
-        reason = "".join(word.capitalize() for word in error.code.split("_"))
-        status: Any = "False" if error.permanent else "Unknown"
+        reason = "".join(word.capitalize() for word in code.split("_"))
         conditions = [
-            Condition(READY, status, reason, str(error)),
-            Condition(DEGRADED, "True", reason, str(error)),
+            Condition(READY, "False" if permanent else "Unknown", reason, told),
+            Condition(DEGRADED, "True", reason, told),
         ]
         try:
             self._statuses.write(kind, obj, conditions, {})
-            self.context.events.tell(obj, "Warning", reason, str(error), "Ensure")
         except MailhearthError as again:
             log.warning("status_not_written", key="/".join(key), reason=str(again))
-
-
-def _concerns_us(secret: Object) -> bool:
-    labels = secret["metadata"].get("labels", {})
-    return any(label in labels for label in LABELS)
+        self.context.events.tell(obj, "Warning", reason, told, "Ensure")

@@ -9,6 +9,7 @@ from typing import Any
 
 from mailhearth_operator.cluster.api import Api
 from mailhearth_operator.cluster.kinds import Kind, Object
+from mailhearth_operator.cluster.seen import Seen
 from mailhearth_operator.engine.context import machine
 from mailhearth_operator.engine.differences import is_as_wished
 from mailhearth_operator.resources.conditions import Condition, merged
@@ -20,8 +21,9 @@ COUNTS_S = 60.0
 class Statuses:
     """The last writes of counts, so that they are not written too often."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, seen: Seen) -> None:
         self._api = api
+        self._seen = seen
         self._counted: dict[str, float] = {}
         self._lock = Lock()
 
@@ -49,7 +51,9 @@ class Statuses:
             return False
         with self._lock:
             self._counted[meta["uid"]] = time.monotonic()
-        self._api.write_status(kind, meta["namespace"], meta["name"], wished)
+        body = {"status": wished}
+        made = self._api.merge(kind, meta["namespace"], meta["name"], body, subresource="status")
+        self._seen.put(kind, made)
         return True
 
     def _may_count(self, uid: str) -> bool:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
 from psycopg.types.json import Jsonb
 
-from mailhearth_core.errors import KeysMissing, NotYet
+from mailhearth_core.errors import KeysMissing, MailhearthError, NotYet
+from mailhearth_core.secrets import Secret
 from mailhearth_core.storage.roles import new_password, scram_verifier
 from mailhearth_core.verbs import workspaces
 from mailhearth_core.verbs.wishes import Actor
+from mailhearth_operator.cluster.keys import secret_name
 from mailhearth_operator.cluster.kinds import (
     DEPLOYMENT,
     LOGIN_LABEL,
@@ -23,15 +24,22 @@ from mailhearth_operator.cluster.kinds import (
     WORKSPACE,
     Object,
 )
+from mailhearth_operator.engine.claims import claimed, is_foreign
 from mailhearth_operator.engine.context import SQL, Context, machine, manager_of
-from mailhearth_operator.engine.finalizer import has_finalizer, let_go, sync_finalizer
+from mailhearth_operator.engine.finalizer import (
+    has_finalizer,
+    let_go,
+    let_go_late,
+    sync_finalizer,
+)
 from mailhearth_operator.engine.queue import WorkQueue
 from mailhearth_operator.engine.status import Statuses
-from mailhearth_operator.manifests.model import MANAGER, PART_OF
+from mailhearth_operator.manifests.model import MANAGER, PART_OF, POOL_LABEL
 from mailhearth_operator.resources.conditions import (
     DEGRADED,
     KEYS_READY,
     PROGRESSING,
+    READY,
     SPEC_VALID,
     Condition,
     ready,
@@ -44,9 +52,6 @@ SUSPENDED = "suspended by its resource (spec.suspend)"
 GONE = "its resource was deleted; apply it again to take it up"
 RESTS = [SUSPENDED, GONE]
 """Reasons of a rest that is the operator's to end."""
-LONGEST_END = timedelta(minutes=30)
-"""A resource whose data cannot be deleted is let go after so long."""
-LOOK_AGAIN_S = 3.0
 ACTOR = Actor("operator", "kubernetes")
 
 
@@ -57,13 +62,24 @@ def login_name(workspace_id: UUID) -> str:
 
 @dataclass(frozen=True)
 class Standing:
-    """What pools need to know of their workspace."""
+    """What pools need to know of their workspace.
+
+    Attributes:
+        ending: it is being deleted; its workers take its mail out of its mailboxes.
+    """
 
     id: UUID
     suspended: bool
+    ending: bool
     timezone: str
     versions: tuple[tuple[int, str], ...]
     keys: Condition
+
+
+class WorkspaceLost(MailhearthError):
+    """A resource that had a workspace has none in this database: perhaps it is another one."""
+
+    code = "workspace_lost"
 
 
 class Workspaces:
@@ -89,9 +105,12 @@ class Workspaces:
         if obj is None:
             self._released(namespace, name)
             return
+        if is_foreign(self._context, WORKSPACE, obj):
+            return
         if obj["metadata"].get("deletionTimestamp"):
             self._end(obj)
             return
+        obj = claimed(self._context, WORKSPACE, obj)
         valid, spec = _valid(obj)
         if spec is None:
             self._statuses.write(WORKSPACE, obj, _conditions(valid, None, pending=False), {})
@@ -101,11 +120,15 @@ class Workspaces:
         row = self._bind(obj, spec)
         workspace_id: UUID = row["workspace_id"]
         if row["state"] == "deleting":
-            raise NotYet("The workspace is being deleted in the dashboard.")
+            self._tell_of_end(obj, workspace_id)
+            raise NotYet("The workspace is being deleted.")
         keys, versions = self._keys(obj, workspace_id, row)
         self._rest_or_wake(workspace_id, spec, keys)
         pending = any(state == "pending" for _, state in versions)
-        facts: dict[str, Any] = {"workspaceId": str(workspace_id)}
+        facts: dict[str, Any] = {
+            "installation": self._context.installation,
+            "workspaceId": str(workspace_id),
+        }
         active = [version for version, state in versions if state == "active"]
         if active:
             facts["keyVersion"] = active[0]
@@ -113,7 +136,7 @@ class Workspaces:
         self._tell_pools(
             namespace,
             name,
-            Standing(workspace_id, spec.suspend, spec.timezone, tuple(versions), keys),
+            Standing(workspace_id, spec.suspend, False, spec.timezone, tuple(versions), keys),
         )
         if pending:
             raise NotYet("A new key is being rolled out.")
@@ -127,10 +150,18 @@ class Workspaces:
                 ref=Jsonb(self._context.reference(obj)),
                 generation=spec.generation,
                 managed_by=manager_of(obj),
+                known=obj.get("status", {}).get("workspaceId"),
                 at=machine(),
             )
         if row is None:
             raise NotYet("Another operator binds the workspace in this moment.")
+        if row["workspace_id"] is None:
+            raise WorkspaceLost(
+                f"The database knows no workspace {obj['status']['workspaceId']}, which this "
+                "resource stands for.",
+                hint="Restore the database that has it; or delete the resource and apply it again, "
+                "which makes a new, empty workspace.",
+            )
         self._context.bound.put(spec.namespace, spec.name, row["workspace_id"])
         return dict(row)
 
@@ -193,19 +224,24 @@ class Workspaces:
         return bool(known) and bool(row["has_login"]) and login is not None
 
     def _ensure_login(self, obj: Object, workspace_id: UUID) -> None:
-        """A new password in the Secret, then in the database; by one operator at a time."""
+        """The Secret's password in the database; a new one in the database, then in its Secret.
+
+        In this order an operator that dies in between leaves nothing that does not fit together.
+        """
         context = self._context
-        namespace, name = obj["metadata"]["namespace"], login_name(workspace_id)
-        if context.api.get(SECRET, namespace, name) is not None and self._login_is_known(
-            workspace_id
-        ):
-            return
-        password = new_password()
+        namespace = obj["metadata"]["namespace"]
+        there = context.api.get(SECRET, namespace, login_name(workspace_id))
+        if there is not None:
+            context.seen.put(SECRET, there)
+            if self._login_is_known(workspace_id):
+                return
+        password = _password_in(there) or new_password()
         with context.database.tx() as conn:
             verifier = scram_verifier(conn, password, str(workspace_id))
             SQL.ensure_worker_login(conn, workspace_id=workspace_id, verifier=verifier)
-        made = context.api.apply(SECRET, _login_secret(namespace, workspace_id, password.reveal()))
-        context.seen.put(SECRET, made)
+        if _password_in(there) is None:
+            body = _login_secret(namespace, workspace_id, password.reveal())
+            context.seen.put(SECRET, context.api.apply(SECRET, body))
 
     def _login_is_known(self, workspace_id: UUID) -> bool:
         with self._context.database.tx() as conn:
@@ -216,22 +252,27 @@ class Workspaces:
 
     def _is_rolled_out(self, obj: Object, workspace_id: UUID, version: int) -> bool:
         """Whether every worker of the workspace has the key version mounted."""
-        from mailhearth_operator.cluster.keys import secret_name
-
         wanted = secret_name(workspace_id, version)
-        for pool in self._pools(obj["metadata"]["namespace"], obj["metadata"]["name"]):
-            for child in self._context.seen.owned(pool["metadata"]["uid"]):
-                if child["kind"] == DEPLOYMENT.name and not _serves(child, wanted):
-                    return False
-        return True
+        pools = {pool["metadata"]["name"] for pool in self._concerned_pools(obj)}
+        return all(
+            _serves(child, wanted)
+            for child in self._context.seen.all(DEPLOYMENT, obj["metadata"]["namespace"])
+            if child["metadata"].get("labels", {}).get(POOL_LABEL) in pools
+        )
 
     # -- pools --------------------------------------------------------------------------------
 
-    def _pools(self, namespace: str, name: str) -> list[Object]:
-        return [
+    def _concerned_pools(self, workspace: Object) -> list[Object]:
+        """Its own, and those of other workspaces that share a worker group with them."""
+        meta = workspace["metadata"]
+        pools = self._context.seen.all(POOL, meta["namespace"])
+        own = [pool for pool in pools if pool["spec"]["workspaceRef"]["name"] == meta["name"]]
+        shared = {pool["spec"].get("workerGroup") for pool in own} - {None}
+        return own + [
             pool
-            for pool in self._context.seen.all(POOL, namespace)
-            if pool["spec"]["workspaceRef"]["name"] == name
+            for pool in pools
+            if pool["spec"].get("workerGroup") in shared
+            and pool["spec"]["workspaceRef"]["name"] != meta["name"]
         ]
 
     def _tell_pools(self, namespace: str, name: str, standing: Standing) -> None:
@@ -239,8 +280,22 @@ class Workspaces:
         if self._standing.get((namespace, name)) == standing:
             return
         self._standing[namespace, name] = standing
-        for pool in self._pools(namespace, name):
+        obj = self._context.seen.get(WORKSPACE, namespace, name)
+        for pool in self._concerned_pools(obj) if obj is not None else ():
             self._queue.add((POOL.name, namespace, pool["metadata"]["name"]))
+
+    def _tell_of_end(self, obj: Object, workspace_id: UUID) -> None:
+        """Its pools keep their workers, asleep or awake as the purge needs them."""
+        known = _states(self._context.ring.versions(workspace_id))
+        keys = Condition(KEYS_READY, "True", "KeysPresent", "Its keys go last.")
+        standing = Standing(workspace_id, False, True, "UTC", tuple(known), keys)
+        self._tell_pools(obj["metadata"]["namespace"], obj["metadata"]["name"], standing)
+        told = "Its mail is taken out of its mailboxes; then its rows and its keys go."
+        conditions = [
+            Condition(READY, "False", "Deleting", told),
+            Condition(PROGRESSING, "True", "Deleting", told),
+        ]
+        self._statuses.write(WORKSPACE, obj, conditions, {})
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -249,17 +304,13 @@ class Workspaces:
         if not has_finalizer(obj):
             return
         context, meta = self._context, obj["metadata"]
+        if let_go_late(context, WORKSPACE, obj):  # even where the database does not answer
+            return
         workspace_id = context.bound.id_of(meta["namespace"], meta["name"])
         with context.database.tx() as conn:
             rows = {row["workspace_id"]: row for row in SQL.bindings(conn)}
         row = rows.get(workspace_id) if workspace_id else None
-        since = datetime.fromisoformat(meta["deletionTimestamp"])
         if row is None:
-            let_go(context.api, WORKSPACE, obj)
-            return
-        if machine() - since > LONGEST_END:
-            note = f"Its data could not be deleted within {LONGEST_END}; it goes on without it."
-            context.events.tell(obj, "Warning", "DeletionTimedOut", note, "Delete")
             let_go(context.api, WORKSPACE, obj)
             return
         if row["state"] != "deleting":
@@ -267,6 +318,7 @@ class Workspaces:
             context.events.tell(
                 obj, "Normal", "Deleting", "Its mail, rows and keys are being deleted.", "Delete"
             )
+        self._tell_of_end(obj, row["workspace_id"])
         raise NotYet("The workspace's mail, rows and keys are being deleted.")
 
 
@@ -285,11 +337,11 @@ def _conditions(valid: Condition, keys: Condition | None, *, pending: bool) -> l
         if pending
         else Condition(PROGRESSING, "False", "Settled", "Nothing is under way.")
     )
-    degraded = (
-        Condition(DEGRADED, "False", "AsExpected", "Nothing runs worse than wished.")
-        if keys.status != "False"
-        else Condition(DEGRADED, "True", keys.reason, keys.message)
-    )
+    degraded = Condition(DEGRADED, "False", "AsExpected", "Nothing runs worse than wished.")
+    for part in (valid, keys):
+        if part.status == "False":
+            degraded = Condition(DEGRADED, "True", part.reason, part.message)
+            break
     return [ready([valid, keys]), progressing, degraded, valid, keys]
 
 
@@ -320,6 +372,11 @@ def is_rolled_out(deployment: Object) -> bool:
         and status.get("availableReplicas", 0) >= wanted
         and status.get("replicas", 0) <= wanted
     )
+
+
+def _password_in(secret: Object | None) -> Secret | None:
+    encoded = ((secret or {}).get("data") or {}).get("password")
+    return Secret(base64.b64decode(encoded).decode()) if encoded else None
 
 
 def _login_secret(namespace: str, workspace_id: UUID, password: str) -> Object:

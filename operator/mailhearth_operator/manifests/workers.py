@@ -14,6 +14,19 @@ from mailhearth_operator.manifests.model import METRICS_PORT, PROBES_PORT, Platf
 Object = dict[str, Any]
 KEYS, LOGINS, CA, DATA = "/keys", "/logins", "/ca", "/data"
 UID = 10001
+UNWISHED_IN_POD = (
+    "initContainers",
+    "hostNetwork",
+    "hostPID",
+    "hostIPC",
+    "hostAliases",
+    "dnsConfig",
+    "nodeName",
+    "serviceAccountName",
+    "shareProcessNamespace",
+)
+UNWISHED_IN_CONTAINER = ("command", "envFrom", "lifecycle", "workingDir", "stdin", "tty")
+UNWISHED_RIGHTS = ("privileged", "procMount", "runAsUser", "runAsNonRoot", "seccompProfile")
 DRAIN_S = 30
 """A worker is given so long to end what it has begun; then a message that left is uncertain."""
 
@@ -51,6 +64,28 @@ def deployment(platform: Platform, pool: Pool) -> Object:
             },
         },
     )
+
+
+def closed(body: Object) -> Object:
+    """An object with what must not be in it as None; a merge patch of it takes that out.
+
+    The other fields that the API has besides are the server's defaults, or harmless.
+    """
+    if body["kind"] != "Deployment":
+        return body
+    template = body["spec"]["template"]
+    pod = dict.fromkeys(UNWISHED_IN_POD) | template["spec"]
+    pod["containers"] = [
+        dict.fromkeys(UNWISHED_IN_CONTAINER)
+        | one
+        | {
+            "securityContext": dict.fromkeys(UNWISHED_RIGHTS)
+            | one["securityContext"]
+            | {"capabilities": {"add": None, "drop": ["ALL"]}}
+        }
+        for one in template["spec"]["containers"]
+    ]
+    return body | {"spec": body["spec"] | {"template": template | {"spec": pod}}}
 
 
 def _pod(platform: Platform, pool: Pool) -> Object:

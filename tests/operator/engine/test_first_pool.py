@@ -2,31 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
-from apiserver import ApiServer
-from custom_resources import Resources
-from database import TestInstallation
-from operating import Operating
+from operating import ANN, Operating
 from waiting import wait_for
-
-ANN = {
-    "address": "ann@example.com",
-    "imap": "imap.example.com:993",
-    "smtp": "smtp.example.com:465",
-    "password": "first",
-    "consent": "true",
-}
-
-
-@pytest.fixture
-def operating(
-    api: ApiServer, resources: Resources, installation: TestInstallation
-) -> Iterator[Operating]:
-    with Operating(api, resources, installation) as made:
-        yield made
 
 
 def pool(operating: Operating, **changes: object) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from custom_resources import Resources
 from mailhearth_core.warmup.policy import PRESETS, Policy
-from mailhearth_operator.resources.spec import SpecInvalid, effective, pool_of, workspace_of
+from mailhearth_operator.resources.spec import (
+    SpecInvalid,
+    effective,
+    own_group,
+    pool_of,
+    workspace_of,
+)
+
+GROUP = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 REF = {"workspaceRef": {"name": "acme"}}
 
@@ -20,7 +29,8 @@ def test_a_pool_of_defaults(resources: Resources, preset: str) -> None:
     assert (pool.workspace, pool.name, pool.generation) == ("acme", "north", 1)
     assert (pool.least, pool.target, pool.most, pool.backlog) == (1, 1, 3, True)
     assert (pool.scope, pool.suspend, pool.deletion_policy) == ("pool", False, "Retain")
-    assert pool.group == f"{resources.namespace}.north"
+    assert pool.group == own_group(resources.namespace, "north")
+    assert GROUP.fullmatch(pool.group), "as settings and the database take it"
     assert pool.policy == Policy.parse({"mode": preset})
     told = effective(pool.policy)
     assert (told["startVolume"], told["step"], told["cap"]) == PRESETS[preset]

@@ -26,7 +26,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = mailhearth, pg_temp AS $$
 $$;
 
 -- The workspace of a resource, made when it is new. Another resource's workspace is never taken: the reference is the key.
-CREATE FUNCTION warden.bind_workspace(p_ref jsonb, p_generation bigint, p_managed_by text, p_at timestamptz)
+-- p_known: the workspace that the resource has stood for; where it is unknown here nothing is made, and all is NULL.
+CREATE FUNCTION warden.bind_workspace(p_ref jsonb, p_generation bigint, p_managed_by text, p_known uuid, p_at timestamptz)
 RETURNS TABLE (workspace_id uuid, name text, state text, state_reason text, has_login boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = mailhearth, pg_temp AS $$
 #variable_conflict use_column
@@ -37,6 +38,10 @@ BEGIN
   WHERE w.external_ref ->> 'installation' = p_ref ->> 'installation'
     AND w.external_ref ->> 'namespace' = p_ref ->> 'namespace' AND w.external_ref ->> 'name' = p_ref ->> 'name';
   IF NOT FOUND THEN
+    IF p_known IS NOT NULL THEN
+      RETURN QUERY SELECT NULL::uuid, NULL, NULL, NULL, NULL::boolean;
+      RETURN;
+    END IF;
     INSERT INTO workspaces (name, managed_by, external_ref, external_generation, created_at)
     VALUES (p_ref ->> 'name', p_managed_by, p_ref, p_generation, p_at) ON CONFLICT DO NOTHING
     RETURNING workspaces.workspace_id INTO ws;
@@ -151,6 +156,13 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = mailhearth, pg_temp AS 
     AND m.workspace_id = p.workspace_id AND m.pool_id = p.id AND m.state = 'active'
 $$;
 
+-- Where the resources of all pools are or were.
+CREATE FUNCTION warden.pool_places(p_installation text) RETURNS TABLE (namespace text, name text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = mailhearth, pg_temp AS $$
+  SELECT p.external_ref ->> 'namespace', p.external_ref ->> 'name' FROM pools p
+  WHERE p.external_ref ->> 'installation' = p_installation
+$$;
+
 -- The mailboxes that a resource's Secrets declared, with the digest of each Secret as it was taken in.
 CREATE FUNCTION warden.declared(p_workspace uuid, p_pool uuid)
 RETURNS TABLE (mailbox_id uuid, address text, secret text, digest text, state text)
@@ -161,6 +173,9 @@ $$;
 
 CREATE FUNCTION warden.note_declared(p_workspace uuid, p_mailbox uuid, p_secret text, p_digest text) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = mailhearth, pg_temp AS $$
+  -- One that was removed by hand, and is declared still, has been added anew.
+  UPDATE mailboxes SET declared_by = NULL, declared_digest = NULL
+  WHERE workspace_id = p_workspace AND declared_by = p_secret AND id <> p_mailbox AND state = 'removed';
   UPDATE mailboxes SET declared_by = p_secret, declared_digest = p_digest
   WHERE workspace_id = p_workspace AND id = p_mailbox
 $$;
@@ -179,17 +194,17 @@ CREATE FUNCTION warden.group_workspaces(p_group text) RETURNS TABLE (workspace_i
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = mailhearth, pg_temp AS $$
   SELECT DISTINCT p.workspace_id FROM pools p WHERE p.worker_group = p_group
 $$;
-REVOKE ALL ON FUNCTION warden.bind_workspace(jsonb, bigint, text, timestamptz), warden.adopt_workspace(uuid, jsonb),
+REVOKE ALL ON FUNCTION warden.bind_workspace(jsonb, bigint, text, uuid, timestamptz), warden.adopt_workspace(uuid, jsonb),
   warden.bindings(), warden.rest_workspace(uuid, text, text[]), warden.wake_workspace(uuid, text, text[]),
   warden.project_pool(uuid, text, jsonb, text, text, text, jsonb, bigint, boolean, timestamptz),
-  warden.release_pool(text, text, text, timestamptz),
+  warden.release_pool(text, text, text, timestamptz), warden.pool_places(text),
   warden.key_versions(uuid),
   warden.declared(uuid, uuid), warden.note_declared(uuid, uuid, text, text), warden.pool_binding(uuid, uuid),
   warden.group_workspaces(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION warden.bind_workspace(jsonb, bigint, text, timestamptz), warden.adopt_workspace(uuid, jsonb),
+GRANT EXECUTE ON FUNCTION warden.bind_workspace(jsonb, bigint, text, uuid, timestamptz), warden.adopt_workspace(uuid, jsonb),
   warden.bindings(), warden.rest_workspace(uuid, text, text[]), warden.wake_workspace(uuid, text, text[]),
   warden.project_pool(uuid, text, jsonb, text, text, text, jsonb, bigint, boolean, timestamptz),
-  warden.release_pool(text, text, text, timestamptz),
+  warden.release_pool(text, text, text, timestamptz), warden.pool_places(text),
   warden.key_versions(uuid),
   warden.declared(uuid, uuid), warden.note_declared(uuid, uuid, text, text), warden.pool_binding(uuid, uuid),
   warden.group_workspaces(text) TO @operator@;

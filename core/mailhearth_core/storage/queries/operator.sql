@@ -27,6 +27,9 @@ SELECT warden.archive_keys(:workspace_id, :at) AS version;
 -- name: mark_key_destroyed$
 SELECT warden.mark_key_destroyed(:workspace_id, :version, :at);
 
+-- name: abandon_key^
+SELECT * FROM warden.abandon_key(:workspace_id, :version, :reason, :actor, :at);
+
 -- name: create_pool$
 SELECT warden.create_pool(:workspace_id, :name, :policy, :scope, :worker_group, :managed_by, :external,
   :external_generation, :at);
@@ -56,7 +59,7 @@ SELECT warden.end_workspace(:workspace_id, :at);
 SELECT warden.retry_action(:workspace_id, :action_id, :machine);
 
 -- name: bind_workspace^
-SELECT * FROM warden.bind_workspace(:ref, :generation, :managed_by, :at);
+SELECT * FROM warden.bind_workspace(:ref, :generation, :managed_by, :known, :at);
 
 -- name: adopt_workspace$
 SELECT warden.adopt_workspace(:workspace_id, :ref);
@@ -76,6 +79,9 @@ SELECT * FROM warden.project_pool(:workspace_id, :name, :policy, :scope, :worker
 
 -- name: release_pool
 SELECT warden.release_pool(:installation, :namespace, :name, :at);
+
+-- name: pool_places
+SELECT * FROM warden.pool_places(:installation);
 
 -- name: declared
 SELECT * FROM warden.declared(:workspace_id, :pool_id);

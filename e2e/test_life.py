@@ -219,6 +219,7 @@ def it_ends(cluster: Cluster) -> None:
         "the finalizer",
         lambda: cluster.get("ws", "acme")["metadata"].get("finalizers"),
     )
+    cluster.kubectl("delete", "jobs", "--all")
     cluster.helm("uninstall", cluster.release, "--wait", "--timeout", "3m")
     cluster.kubectl("delete", "-f", str(SANDBOX), "--timeout=60s")
     wait_for(

@@ -32,7 +32,7 @@ class Health:
         self,
         api: Api,
         seen: Seen,
-        namespaces: tuple[str, ...] | None,
+        namespaces: tuple[str, ...],
         busy: Callable[[], dict[tuple[str, str, str], float]],
         gone: Callable[[Kind, Object], None],
     ) -> None:
@@ -54,7 +54,7 @@ class Health:
             shown = dict(self._seen.versions(kind))
             listed = {
                 (kind.name, meta["namespace"], meta["name"]): meta["resourceVersion"]
-                for namespace in self._namespaces or (None,)
+                for namespace in self._namespaces
                 for meta in self._api.list_metadata(kind, namespace)
                 if concerns_us(kind, meta)
             }

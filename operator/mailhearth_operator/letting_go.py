@@ -25,23 +25,23 @@ def stop(api: Api, namespace: str, name: str) -> None:
     """
     end = time.monotonic() + STOP_S
     while True:
-        found = api.get(DEPLOYMENT, namespace, name)
-        if found is None or (
-            found["spec"].get("replicas") == 0 and not found.get("status", {}).get("replicas")
-        ):
+        wanted = there = 0
+        for found in api.list_all(DEPLOYMENT, namespace):
+            if found["metadata"]["name"] == name:
+                wanted = found["spec"].get("replicas", 1)
+                there = found.get("status", {}).get("replicas", 0)
+        if not wanted and not there:
             return
-        if found["spec"].get("replicas") != 0:
+        if wanted:
             api.merge(DEPLOYMENT, namespace, name, {"spec": {"replicas": 0}})
         if time.monotonic() > end:
             raise NotYet(f"The operator's Deployment {name} still has a pod.")
         time.sleep(0.5)
 
 
-def let_go_of_all(api: Api, namespaces: tuple[str, ...] | None) -> int:
+def let_go_of_all(api: Api, namespaces: tuple[str, ...]) -> int:
     """Takes the finalizer off every resource; their data stay in the database.
 
-    Args:
-        namespaces: None: all.
     Returns:
         how many resources were let go.
     Raises:
@@ -49,7 +49,7 @@ def let_go_of_all(api: Api, namespaces: tuple[str, ...] | None) -> int:
     """
     count = 0
     for kind in (POOL, WORKSPACE):
-        for namespace in namespaces or (None,):
+        for namespace in namespaces:
             try:
                 found = api.list_all(kind, namespace)
             except NotFound:

@@ -29,6 +29,7 @@ from mailhearth_operator.engine.events import Events
 from mailhearth_operator.engine.reconciler import Reconciler
 from mailhearth_operator.health import Health
 from mailhearth_operator.letting_go import let_go_of_all, stop
+from mailhearth_operator.metrics import PoolCollector
 from mailhearth_operator.settings import OperatorSettings, PlatformFile, read_platform
 
 log = structlog.get_logger()
@@ -94,6 +95,7 @@ class Operator:
             allow_app_passwords=settings.allow_app_passwords,
         )
         depth.set_function(self.reconciler.queue.depth)
+        registry.register(PoolCollector(self.context.seen, self.reconciler.demands))
         self.health = Health(
             self.api,
             self.context.seen,
@@ -158,8 +160,7 @@ class Operator:
             registry=_registry(self.reconciler, self.api),
             settings=_kopf_settings(),
             standalone=True,
-            clusterwide=namespaces is None,
-            namespaces=list(namespaces or ()),
+            namespaces=list(namespaces),
             stop_flag=self._stop_kopf,
         )
 

@@ -36,7 +36,6 @@ class OperatorSettings(ProcessSettings):
     namespaces: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
         (), description="namespaces to watch, separated by commas; by default the release's own"
     )
-    cluster_wide: bool = Field(False, description="true watches the resources of all namespaces")
     name: str = Field("operator", description="name of this pod, in events")
     threads: int = Field(4, ge=1, le=64, description="resources that are worked on at once")
     allow_app_passwords: bool = Field(
@@ -49,10 +48,8 @@ class OperatorSettings(ProcessSettings):
         check_postgres(value.reveal(), info)
         return value
 
-    def watched(self) -> tuple[str, ...] | None:
-        """Namespaces to watch; None: all."""
-        if self.cluster_wide:
-            return None
+    def watched(self) -> tuple[str, ...]:
+        """Namespaces to watch."""
         return self.namespaces or (self.namespace,)
 
 

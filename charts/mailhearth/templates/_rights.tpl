@@ -8,23 +8,26 @@
   verbs: [patch]
 {{- end }}
 
-{{/* Rights of the operator on what it makes. */}}
+{{/* Rights of the operator on what it makes; resources too, for what is wished for in the dashboard. */}}
 {{- define "mailhearth.workRules" -}}
+- apiGroups: [mailhearth.io]
+  resources: [workspaces, mailboxpools]
+  verbs: [create, delete]
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
   resources: [deployments]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [""]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end }}
 
 {{/* The namespaces that the operator serves, as a JSON list. */}}

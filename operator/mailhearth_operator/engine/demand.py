@@ -52,6 +52,12 @@ class Demands:
         with self._lock:
             return self._demands.get(group, QUIET)
 
+    def group_of(self, namespace: str, name: str) -> str | None:
+        """The worker group of a pool that asked for its replicas."""
+        with self._lock:
+            known = self._pools.get((namespace, name))
+        return known[0] if known else None
+
     def forget(self, namespace: str, name: str) -> None:
         """The pool is gone."""
         with self._lock:

@@ -103,10 +103,11 @@ class Pools:
         sync_finalizer(self._context.api, POOL, obj, spec.deletion_policy == "Delete")
         row = self._project(obj, spec, standing)
         if standing.keys.status == "True":
+            # First the workers: a key that is being rolled out is active only when they have it.
+            self._apply(self._resolved(spec, standing))
             sealed = self._declared.ensure(
                 obj, spec, standing.id, row["pool_id"], spec.timezone or standing.timezone
             )
-            self._apply(self._resolved(spec, standing))
         else:
             sealed = Condition(
                 CREDENTIALS_SEALED, "Unknown", standing.keys.reason, standing.keys.message

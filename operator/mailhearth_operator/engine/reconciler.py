@@ -37,14 +37,14 @@ class Reconciler:
     """Makes the cluster as its resources say.
 
     Args:
-        namespaces: those that are watched; None: all.
+        namespaces: those that are watched.
     """
 
     def __init__(
         self,
         context: Context,
         *,
-        namespaces: tuple[str, ...] | None,
+        namespaces: tuple[str, ...],
         threads: int = 4,
         allow_app_passwords: bool = False,
     ) -> None:
@@ -71,7 +71,7 @@ class Reconciler:
     def list_objects(self) -> None:
         """Takes in all that the cluster has, before the first key is worked on."""
         for kind in WATCHED:
-            for namespace in self.namespaces or (None,):
+            for namespace in self.namespaces:
                 for obj in self.context.api.list_all(kind, namespace):
                     if concerns_us(kind, obj["metadata"]):
                         self.context.seen.put(kind, obj)

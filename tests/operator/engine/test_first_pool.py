@@ -22,3 +22,8 @@ def test_two_resources_make_all_that_warmup_needs(operating: Operating) -> None:
     operating.until("MailboxPool", "sales", "Ready", "False", "Unavailable")
     operating.roll_out("sales-workers")
     operating.until("MailboxPool", "sales", "Ready", "True", "AsWished")
+    place = {"namespace": operating.namespace, "pool": "sales"}
+    shown = operating.registry.get_sample_value
+    assert shown("mailhearth_pool_available_workers", place) == 1
+    # ann's first sign-in
+    wait_for(lambda: shown("mailhearth_pool_due_actions", place) == 1)

@@ -108,6 +108,8 @@ class Pools:
             sealed = self._declared.ensure(
                 obj, spec, standing.id, row["pool_id"], spec.timezone or standing.timezone
             )
+            if row["mailboxes"] < len(spec.mailboxes):
+                row = self._project(obj, spec, standing)  # it has counted before they were added
         else:
             sealed = Condition(
                 CREDENTIALS_SEALED, "Unknown", standing.keys.reason, standing.keys.message

@@ -41,6 +41,9 @@ STEPS = (
 )
 LOCK = 0x6D68_0000
 """Base of the steps' advisory locks (any constant that nothing else in the database uses)."""
+TOGETHER = {"bind": "unbind", "settle": "unbind"}
+"""Steps that take turns with another one, by the name of its lock: what ends a message must see the
+recipient's half of it, which a binding in the same moment would hide from it."""
 EVERY_S = {
     "rollups": 5.0,
     "domains": 1.0,
@@ -179,7 +182,7 @@ class Passes:
         with self._timed(name):
             try:
                 with self._database.tx() as conn:
-                    if not SQL.try_lock(conn, key=LOCK + STEPS.index(name)):
+                    if not SQL.try_lock(conn, key=LOCK + STEPS.index(TOGETHER.get(name, name))):
                         return None
                     return work(conn)
             except ServiceUnavailable as error:

@@ -205,9 +205,11 @@ def it_is_saved_and_brought_back(cluster: Cluster) -> None:
     )
     cluster.kubectl("wait", "--for=condition=complete", "job/bring-back", "--timeout=180s")
     cluster.kubectl("scale", *stopped, "--replicas=1")
+    cluster.kubectl("rollout", "status", stopped[0], "--timeout=120s")
     wait_for("the operator is back", lambda: cluster.sent() >= 0)
-    say(f"restored: {cluster.sent()} sent in the database, {saved} when it was saved")
-    assert cluster.sent() <= saved + 3
+    found = cluster.sent()
+    say(f"restored: {found} sent in the database, {saved} when it was saved")
+    assert found <= saved + 3
     wait_for("the pool is Ready", lambda: cluster.condition("mbp", "sales", "Ready") == "True")
     mail_goes_on(cluster, "after the restore")
 

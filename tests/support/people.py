@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from uuid import UUID
 
 from database import ACTOR, TestInstallation
@@ -13,8 +13,8 @@ from mailhearth_core.storage.doors import Database
 from mailhearth_core.verbs import members, people
 from mailhearth_core.verbs.people import Person
 
-NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
-"""Machine time of these tests; it is passed in everywhere."""
+NOW = datetime.combine(datetime.now(UTC).date() + timedelta(days=2), time(12), UTC)
+"""Machine time of these tests, passed in everywhere: after all that the clock itself stamps."""
 ISSUER = "https://issuer.test"
 OTHER_ISSUER = "https://other.test"
 

@@ -16,7 +16,6 @@ from mailhearth_core.verbs.people import LinkUsed, Person
 
 Cli = Any  # tests/local/cli/conftest.py: CommandLine
 Services = Any
-NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def arrive(web: Database, email: str, subject: str, issuer: str = "https://issue
         email=email,
         email_verified=True,
         name="",
-        now=NOW,
+        now=datetime.now(UTC),
         registration_open=True,
     )
 

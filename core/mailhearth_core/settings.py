@@ -53,6 +53,7 @@ def _split(value: object) -> object:
 
 GroupName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Groups = Annotated[tuple[GroupName, ...], BeforeValidator(_split), Field(min_length=1)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 

@@ -24,7 +24,7 @@ from mailhearth_core.errors import KeysMissing, MailhearthError
 from mailhearth_core.keystore import KeyExposed, KeyStore
 from mailhearth_core.provisioning.keyring import KeyRing
 from mailhearth_core.provisioning.outbox import Command, mapping, serve
-from mailhearth_core.provisioning.shared import delete_workspace, retry_action
+from mailhearth_core.provisioning.shared import delete_workspace, read_only, retry_action, stale
 from mailhearth_core.storage.doors import Database
 from mailhearth_core.storage.named import named
 from mailhearth_core.storage.roles import new_password, scram_verifier
@@ -119,10 +119,9 @@ class LocalProvisioner:
         """The workspace then has all keys that it needs, unless others are missing too."""
         told = self._ring.abandon(workspace_id, version, actor)
         with self._database.tx() as conn:
-            rows = list(self._sql.workspaces(conn))
-        for row in rows:
-            if row["workspace_id"] == workspace_id:
-                self._ensure(row)
+            row = self._sql.binding(conn, workspace_id=workspace_id)
+        if row is not None:
+            self._ensure(row)
         return told
 
     def _make_login(self, workspace_id: UUID) -> None:
@@ -200,10 +199,7 @@ class LocalProvisioner:
             if pool is None:
                 raise MailhearthError("The pool is gone.", hint="List pools and choose another.")
             if pool["managed_by"] != "local":
-                raise MailhearthError(
-                    f"The pool is managed by {pool['managed_by']}; it is read-only here.",
-                    hint="Change it where it is declared.",
-                )
+                raise read_only(pool["managed_by"])
             policy = apply(Policy.from_json(pool["policy"]), changes, sandbox=self._sandbox)
             generation = self._sql.set_pool(
                 conn,
@@ -214,12 +210,7 @@ class LocalProvisioner:
                 scope=payload.get("peering_scope") or pool["peering_scope"],
             )
         if generation is None:
-            raise MailhearthError(
-                f"The pool has changed since (generation {pool['generation']}, this wish saw "
-                f"{command['seen_generation']}).",
-                hint="Look at it again and repeat the change.",
-                code="stale_generation",
-            )
+            raise stale(pool["generation"], command["seen_generation"])
         return f"generation {generation}"
 
 

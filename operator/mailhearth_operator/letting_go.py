@@ -8,7 +8,7 @@ import structlog
 
 from mailhearth_core.errors import Conflict, NotFound, NotYet
 from mailhearth_operator.cluster.api import Api
-from mailhearth_operator.cluster.kinds import DEPLOYMENT, POOL, WORKSPACE
+from mailhearth_operator.cluster.kinds import DEPLOYMENT, POOL, WORKSPACE, Kind
 from mailhearth_operator.engine.finalizer import has_finalizer, let_go
 
 log = structlog.get_logger()
@@ -54,19 +54,22 @@ def let_go_of_all(api: Api, namespaces: tuple[str, ...]) -> int:
                 found = api.list_all(kind, namespace)
             except NotFound:
                 continue  # the definitions are gone: nothing can be waited for
-            for obj in found:
-                meta = obj["metadata"]
-                for left in reversed(range(TRIES)):
-                    now = api.get(kind, meta["namespace"], meta["name"])
-                    if now is None or not has_finalizer(now):
-                        break
-                    try:
-                        let_go(api, kind, now)
-                    except Conflict:
-                        if not left:
-                            raise
-                        continue
-                    count += 1
-                    log.info("let_go", kind=kind.name, resource=meta["name"])
-                    break
+            count += sum(_let_go(api, kind, namespace, obj["metadata"]["name"]) for obj in found)
     return count
+
+
+def _let_go(api: Api, kind: Kind, namespace: str, name: str) -> bool:
+    """Whether there was a finalizer. Raises Conflict when others keep changing the object."""
+    for left in reversed(range(TRIES)):
+        now = api.get(kind, namespace, name)
+        if now is None or not has_finalizer(now):
+            return False
+        try:
+            let_go(api, kind, now)
+        except Conflict:
+            if not left:
+                raise
+        else:
+            log.info("let_go", kind=kind.name, resource=name)
+            return True
+    return False

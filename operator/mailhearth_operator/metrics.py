@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from mailhearth_operator.cluster.kinds import DEPLOYMENT, POOL
+from mailhearth_operator.cluster.kinds import POOL
 from mailhearth_operator.cluster.seen import Seen
 from mailhearth_operator.engine.demand import Demands
+from mailhearth_operator.engine.related import deployment_of
 
 LABELS = ("namespace", "pool")
 
@@ -35,13 +36,7 @@ class PoolCollector(Collector):
             if group is None:
                 continue  # it is not resolved yet, or its spec makes no sense
             due.add_metric(place, self._demands.of(group).due_now)
-            available.add_metric(
-                place,
-                sum(
-                    child.get("status", {}).get("availableReplicas", 0)
-                    for child in self._seen.owned(meta["uid"])
-                    if child["kind"] == DEPLOYMENT.name
-                ),
-            )
+            live = deployment_of(self._seen, pool) or {}
+            available.add_metric(place, live.get("status", {}).get("availableReplicas", 0))
         yield due
         yield available

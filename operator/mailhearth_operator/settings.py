@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from mailhearth_core.errors import MailhearthError
 from mailhearth_core.secrets import Secret
-from mailhearth_core.settings import ProcessSettings, check_postgres
+from mailhearth_core.settings import Names, ProcessSettings, check_postgres
 from mailhearth_operator.manifests.model import Platform
-
-
-def _names(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
 
 
 class OperatorSettings(ProcessSettings):
@@ -33,7 +27,7 @@ class OperatorSettings(ProcessSettings):
         pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
         description="namespace of the release; resources made in the dashboard go there",
     )
-    namespaces: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    namespaces: Names = Field(
         (), description="namespaces to watch, separated by commas; by default the release's own"
     )
     name: str = Field("operator", description="name of this pod, in events")

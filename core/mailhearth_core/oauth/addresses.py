@@ -10,3 +10,5 @@ GOOGLE_AUTHORIZATION_ENDPOINT = "https://accounts.google.com/o/oauth2/v2/auth"
 """Google, "Using OAuth 2.0 for Web Server Applications"."""
 MICROSOFT_AUTHORIZATION_ENDPOINT = "https://login.microsoftonline.com/common/oauth2/v2.0/authorize"
 """Microsoft Learn, the same page as the token endpoint's."""
+TOKEN_ENDPOINTS = {"gmail": GOOGLE_TOKEN_ENDPOINT, "outlook": MICROSOFT_TOKEN_ENDPOINT}
+"""By provider, where nothing else is said."""

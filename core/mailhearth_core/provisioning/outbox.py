@@ -15,6 +15,8 @@ from mailhearth_core.storage.named import named
 
 log = structlog.get_logger()
 SQL = named("operator")
+CHANNEL = "mailhearth_commands"
+"""Postgres tells of new wishes on it (LISTEN); an announcement may be missed."""
 
 Command = Mapping[str, Any]
 """A row of `commands`: workspace_id, id, kind, subject_id, payload, seen_generation, actor."""

@@ -30,6 +30,23 @@ def retry_action(database: Database, workspace_id: UUID, action_id: UUID) -> str
     return "it is planned again"
 
 
+def read_only(manager: str) -> MailhearthError:
+    """A wish to change a pool that others declare."""
+    return MailhearthError(
+        f"The pool is managed by {manager}; it is read-only here.",
+        hint="Change it where it is declared.",
+    )
+
+
+def stale(generation: int, seen: int | None) -> MailhearthError:
+    """A wish to change a pool as it is no longer."""
+    return MailhearthError(
+        f"The pool has changed since (generation {generation}, this wish saw {seen}).",
+        hint="Look at it again and repeat the change.",
+        code="stale_generation",
+    )
+
+
 def delete_workspace(
     database: Database, keys: KeyRing, workspace_id: UUID, take_down: Callable[[], None]
 ) -> str:

@@ -10,7 +10,8 @@ from uuid import UUID
 import click
 
 from mailhearth_core.errors import InvalidValue, MailhearthError
-from mailhearth_core.oauth.addresses import GOOGLE_TOKEN_ENDPOINT, MICROSOFT_TOKEN_ENDPOINT
+from mailhearth_core.oauth.addresses import TOKEN_ENDPOINTS
+from mailhearth_core.oauth.model import OWNERS
 from mailhearth_core.verbs import mailboxes, pools
 from mailhearth_core.verbs.mailbox_spec import CsvRow, MailboxSpec, parse_spec, read_rows
 from mailhearth_core.verbs.oauth import parse_grant
@@ -22,12 +23,6 @@ from mailhearth_local.cli.password import read_password, read_refresh_token, std
 from mailhearth_local.cli.progress import counting
 from mailhearth_local.cli.session import Session, workspace_of
 from mailhearth_local.services.attach import Attached
-
-OAUTH_CLIENTS = {
-    "gmail": ("GOOGLE", GOOGLE_TOKEN_ENDPOINT),
-    "outlook": ("MICROSOFT", MICROSOFT_TOKEN_ENDPOINT),
-}
-"""By provider: the settings' word for its owner, and the usual token endpoint."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +189,7 @@ def _check_words(
 def _by_consent(
     session: Session, provider: str, client_id: str | None, values: dict[str, str | None]
 ) -> MailboxSpec:
-    owner, usual = OAUTH_CLIENTS.get(provider, ("", ""))
+    owner, usual = OWNERS.get(provider, "").upper(), TOKEN_ENDPOINTS.get(provider, "")
     environ = session.environ
     return parse_grant(
         provider,

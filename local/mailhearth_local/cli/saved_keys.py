@@ -318,8 +318,6 @@ def _is_in_cluster(session: Session) -> bool:
 
 
 def _namespaces(session: Session) -> tuple[str, ...]:
-    if session.environ.get("MAILHEARTH_CLUSTER_WIDE", "").lower() == "true":
-        return ()
     several = session.environ.get("MAILHEARTH_NAMESPACES", "")
     text = several or session.environ.get("MAILHEARTH_NAMESPACE", "")
     return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -61,16 +61,16 @@ class LogFiles:
                     log.info("service_said", line=text)
 
 
-class Stopped(BaseException):
+class _Stopped(BaseException):
     """A signal to stop arrived while the service was still starting."""
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Within, a signal to stop raises `Stopped`; the first process of a pod else ignores it."""
+def _stoppable() -> Iterator[None]:
+    """Within, a signal to stop raises `_Stopped`; the first process of a pod else ignores it."""
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
-        raise Stopped
+        raise _Stopped
 
     before = {sign: signal.signal(sign, stop) for sign in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -80,19 +80,28 @@ def stoppable() -> Iterator[None]:
             signal.signal(sign, handler)
 
 
-def run(name: str, service: Service, front: TlsFront, logs: LogFiles) -> int:
-    """Opens the front before a started service and waits; returns the exit code.
+def run(name: str, service: Service, start: Callable[[], TlsFront], logs: LogFiles) -> int:
+    """Starts a service, opens the front before it and waits; returns the exit code.
 
     Args:
         name: of the service, in the log.
+        start: starts it, and returns its front.
     Raises:
-        MailhearthError: the front cannot listen; the service is stopped.
+        MailhearthError: it does not start, or the front cannot listen; the service is stopped.
     """
     try:
-        return asyncio.run(_run(name, service, front, logs))
+        with _stoppable():
+            front = start()
+        try:
+            return asyncio.run(_run(name, service, front, logs))
+        finally:
+            service.stop()
+            logs.pass_on()
+    except _Stopped:
+        log.info("stopped", service=name)
+        return 0
     finally:
         service.stop()
-        logs.pass_on()
 
 
 async def _run(name: str, service: Service, front: TlsFront, logs: LogFiles) -> int:

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from mailhearth_core.errors import MailhearthError, ServiceUnavailable
 from mailhearth_core.secrets import Secret
-from mailhearth_core.settings import ProcessSettings, QueueSettings, SchedulerSettings
+from mailhearth_core.settings import ProcessSettings, SchedulerSettings
 from mailhearth_core.storage.roles import LOGIN_ROLES, Roles, without_login
 
 T = TypeVar("T")
@@ -36,7 +36,6 @@ FOR_GOOD = (
 class OwnerSettings(ProcessSettings):
     """Settings of the jobs that make, save and restore the database."""
 
-    redis_url: Secret = Field(Secret(""), description="address of Redis; not used by this job")
     owner_url: Secret = Field(
         description="postgresql:// address of the database with the login that owns the schema"
     )
@@ -55,11 +54,6 @@ class OwnerSettings(ProcessSettings):
     day_seconds: float = Field(
         60, gt=0, le=86_400, description="seconds that one day of a sandbox takes"
     )
-
-    @field_validator("redis_url")
-    @classmethod
-    def _check_redis(cls, value: Secret, info: ValidationInfo) -> Secret:
-        return QueueSettings._check_redis(value, info) if value else value
 
     @field_validator("owner_url")
     @classmethod

@@ -12,20 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-import structlog
 
 from mailhearth_core.errors import InvalidValue, MailhearthError
 from mailhearth_core.secrets import Secret
 from mailhearth_local.embedded.folder import LOOPBACK, stored_secret
 from mailhearth_local.embedded.postgres import SUPERUSER, EmbeddedPostgres
 from mailhearth_local.pods.certificates import ServerCertificate
-from mailhearth_local.pods.foreground import LogFiles, Stopped, run, stoppable
+from mailhearth_local.pods.foreground import LogFiles, run
 from mailhearth_local.pods.front import TlsFront
 from mailhearth_local.pods.pgwire import ALPN, TLS_REQUEST, YES, await_tls
 from mailhearth_local.pods.postgres_files import HBA, settings
 from mailhearth_local.pods.streams import Stream
 
-log = structlog.get_logger()
 DATABASE = "mailhearth"
 FOLDER, SECRETS = "postgres", "secrets"
 """Subfolders of the volume, whose own folder is not ours to close."""
@@ -64,20 +62,16 @@ def serve(place: Place, host: str, port: int) -> int:
     sockets = Path(tempfile.mkdtemp(prefix="mh-pg-"))  # a socket's path must be short
     server = postgres(place.data, archive=place.archive, sockets=sockets)
     logs = LogFiles(place.data / FOLDER / "log", "postgres-*.log")
+
+    def start() -> TlsFront:
+        _close(place.data / FOLDER / "data")
+        server.ensure_started()
+        server.provision(name, DATABASE, password=password, replication=True)
+        return TlsFront(host, port, certificate, _backend(sockets, server.port), greeting=await_tls)
+
     try:
-        with stoppable():
-            _close(place.data / FOLDER / "data")
-            server.ensure_started()
-            server.provision(name, DATABASE, password=password, replication=True)
-        front = TlsFront(
-            host, port, certificate, _backend(sockets, server.port), greeting=await_tls
-        )
-        return run("postgres", server, front, logs)
-    except Stopped:
-        log.info("stopped", service="postgres")
-        return 0
+        return run("postgres", server, start, logs)
     finally:
-        server.stop()
         shutil.rmtree(sockets, ignore_errors=True)
 
 

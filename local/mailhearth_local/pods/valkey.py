@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
-import structlog
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -16,12 +15,11 @@ from mailhearth_core.secrets import Secret
 from mailhearth_local.embedded.folder import LOOPBACK, write_atomically
 from mailhearth_local.embedded.valkey import ADMIN, EmbeddedValkey
 from mailhearth_local.pods.certificates import ServerCertificate
-from mailhearth_local.pods.foreground import LogFiles, Stopped, run, stoppable
+from mailhearth_local.pods.foreground import LogFiles, run
 from mailhearth_local.pods.front import TlsFront
 from mailhearth_local.pods.streams import Stream
 from mailhearth_local.services.redis import SCHEDULER, SCHEDULER_RULES, WEB, web_rules
 
-log = structlog.get_logger()
 WORKER = "worker"
 """One user for the workers of all groups."""
 FOLDER, SECRETS = "valkey", "secrets"
@@ -57,18 +55,14 @@ def serve(place: Place, host: str, port: int) -> int:
     write_atomically(secrets / f"valkey-{ADMIN}", passwords[ADMIN].reveal())
     server = EmbeddedValkey(place.data / FOLDER, secrets=secrets)
     logs = LogFiles(place.data / FOLDER, "valkey.log")
-    try:
-        with stoppable():
-            server.ensure_started()
-            for name, rules in _rules().items():
-                server.set_user(name, passwords[name], rules)
-        front = TlsFront(host, port, certificate, _Backend(server.port).connect)
-        return run("valkey", server, front, logs)
-    except Stopped:
-        log.info("stopped", service="valkey")
-        return 0
-    finally:
-        server.stop()
+
+    def start() -> TlsFront:
+        server.ensure_started()
+        for name, rules in _rules().items():
+            server.set_user(name, passwords[name], rules)
+        return TlsFront(host, port, certificate, _Backend(server.port).connect)
+
+    return run("valkey", server, start, logs)
 
 
 def password(folder: Path, name: str) -> Secret:

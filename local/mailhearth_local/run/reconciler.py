@@ -11,11 +11,11 @@ import structlog
 
 from mailhearth_core.errors import ServiceUnavailable
 from mailhearth_core.ports import Provisioner
+from mailhearth_core.provisioning.outbox import CHANNEL
 from mailhearth_core.secrets import Secret
 
 log = structlog.get_logger()
 
-CHANNEL = "mailhearth_commands"
 POLL_SECONDS = 1.0
 """For a wish whose announcement was missed."""
 REPAIR_SECONDS = 10.0

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Protocol
 from uuid import UUID
 
 from mailhearth_core.errors import Conflict, KeysMissing, MailhearthError, NotFound
-from mailhearth_core.sealing import KEY_BYTES, PrivateKey
 from mailhearth_local.keystore import FileKeyStore
 from mailhearth_local.saved_keys.bundle import SavedKey
 from mailhearth_operator.cluster.api import Api, Forbidden
 from mailhearth_operator.cluster.keys import key_secret, secret_name
 from mailhearth_operator.cluster.kinds import KEY_LABEL, SECRET, WORKSPACE, Object
+from mailhearth_operator.cluster.secrets import private_key
 
 NO_KEY = "no key"
 """Instead of a fingerprint: something is there, and it is no private key."""
@@ -119,7 +117,7 @@ class ClusterPlace:
         secret = self._api.get(SECRET, self._namespace(saved), name)
         if secret is None:
             return None
-        key = _private(secret)
+        key = private_key(secret)
         return NO_KEY if key is None else key.fingerprint
 
     def put(self, saved: SavedKey) -> None:
@@ -192,21 +190,13 @@ def _of_secret(secret: Object) -> SavedKey:
             hint="Take the label off if it holds none.",
             code="no_key",
         )
-    key = _private(secret)
+    key = private_key(secret)
     if key is None:
         raise KeysMissing(
             f"{where} holds no private key.",
             hint="Delete it, and put the key back with `mailhearth keys restore`.",
         )
     return SavedKey(workspace_id, int(version), key, namespace=meta["namespace"])
-
-
-def _private(secret: Object) -> PrivateKey | None:
-    try:
-        raw = base64.b64decode((secret.get("data") or {}).get("private", ""), validate=True)
-    except binascii.Error:
-        return None
-    return PrivateKey(raw) if len(raw) == KEY_BYTES else None
 
 
 def _uuid(text: str) -> UUID | None:

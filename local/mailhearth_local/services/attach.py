@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mailhearth_core.errors import MailhearthError
 from mailhearth_core.secrets import Secret
 from mailhearth_core.storage.doors import Database, TenantDoor
-from mailhearth_core.storage.installation import read_installation
+from mailhearth_core.storage.installation import Installation, read_installation
 from mailhearth_core.storage.roles import without_login
 from mailhearth_local.embedded.folder import FolderBusy, FolderLock
 from mailhearth_local.services.environment import worker_environment
@@ -80,11 +81,8 @@ def attach(data: Path, environ: Mapping[str, str], *, redis: bool = False) -> It
     lock = FolderLock(stack.data)
     run = run_or_lock(stack, lock)
     if run is not None:
-        cli = Database(run.database_url, name="mailhearth-cli")
-        try:
-            yield _beside(stack, run, cli)
-        finally:
-            cli.close()
+        with _beside(stack, run) as attached:
+            yield attached
         return
     own: Database | None = None
     try:
@@ -109,35 +107,6 @@ def attach(data: Path, environ: Mapping[str, str], *, redis: bool = False) -> It
         lock.release()
 
 
-@contextmanager
-def _elsewhere(stack: Stack, url: Secret) -> Iterator[Attached]:
-    cli = Database(url, name="mailhearth-cli")
-
-    def no_workers() -> dict[str, str]:
-        raise MailhearthError(
-            "The workers of this installation run elsewhere.",
-            hint="Look at their pods.",
-            code="workers_elsewhere",
-        )
-
-    try:
-        with cli.tx() as conn:
-            found = read_installation(conn)
-        yield Attached(
-            cli=cli,
-            door=TenantDoor(cli),
-            sandbox=found.sandbox,
-            environment=found.environment,
-            running=True,
-            reconcile=None,
-            redis_url=Secret(""),
-            worker_environment=no_workers,
-            stack=stack,
-        )
-    finally:
-        cli.close()
-
-
 def run_or_lock(stack: Stack, lock: FolderLock) -> RunFile | None:
     """The `up` that runs, or None with the folder's lock held. Another command is waited for."""
     stack.make_folder()
@@ -156,34 +125,69 @@ def run_or_lock(stack: Stack, lock: FolderLock) -> RunFile | None:
             return None
 
 
-def _beside(stack: Stack, run: RunFile, cli: Database) -> Attached:
-    with cli.tx() as conn:
-        found = read_installation(conn)
+@contextmanager
+def _elsewhere(stack: Stack, url: Secret) -> Iterator[Attached]:
+    def no_workers(found: Installation) -> dict[str, str]:
+        raise MailhearthError(
+            "The workers of this installation run elsewhere.",
+            hint="Look at their pods.",
+            code="workers_elsewhere",
+        )
 
-    def environment() -> dict[str, str]:
+    with _to_running(stack, url, Secret(""), no_workers) as attached:
+        yield attached
+
+
+@contextmanager
+def _beside(stack: Stack, run: RunFile) -> Iterator[Attached]:
+    login = run.database_url.reveal()
+
+    def environment(found: Installation) -> dict[str, str]:
         return worker_environment(
             stack.data,
             stack.environ,
             environment=found.environment,
             sandbox=found.sandbox,
-            database_url=without_login(run.database_url.reveal()),
-            role_prefix=unquote(urlsplit(run.database_url.reveal()).username or "").removesuffix(
-                "_cli"
-            ),
+            database_url=without_login(login),
+            role_prefix=unquote(urlsplit(login).username or "").removesuffix("_cli"),
             redis_url=run.redis_url,
             name="one-shot",
             port=0,
         )
 
-    return Attached(
-        cli=cli,
-        door=TenantDoor(cli),
-        sandbox=found.sandbox,
-        environment=found.environment,
-        running=True,
-        reconcile=None,
-        redis_url=run.redis_url,
-        worker_environment=environment,
-        stack=stack,
-        dashboard=Dashboard(run.url, bool(run.sign_in_url)) if run.url else None,
-    )
+    dashboard = Dashboard(run.url, bool(run.sign_in_url)) if run.url else None
+    with _to_running(stack, run.database_url, run.redis_url, environment, dashboard) as attached:
+        yield attached
+
+
+@contextmanager
+def _to_running(
+    stack: Stack,
+    url: Secret,
+    redis_url: Secret,
+    environment: Callable[[Installation], dict[str, str]],
+    dashboard: Dashboard | None = None,
+) -> Iterator[Attached]:
+    """Its own processes fulfil wishes; this one has the command line's login.
+
+    Args:
+        environment: of a worker process of that installation.
+    """
+    cli = Database(url, name="mailhearth-cli")
+    try:
+        with cli.tx() as conn:
+            found = read_installation(conn)
+        yield Attached(
+            cli=cli,
+            door=TenantDoor(cli),
+            sandbox=found.sandbox,
+            environment=found.environment,
+            running=True,
+            reconcile=None,
+            redis_url=redis_url,
+            worker_environment=partial(environment, found),
+            stack=stack,
+            dashboard=dashboard,
+        )
+    finally:
+        cli.close()

@@ -6,7 +6,6 @@ mends them: no prune and no repair can destroy a key. Only `destroy` deletes one
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from uuid import UUID
 
@@ -14,8 +13,8 @@ from mailhearth_core.errors import KeysMissing
 from mailhearth_core.sealing import PrivateKey
 from mailhearth_operator.cluster.api import Api
 from mailhearth_operator.cluster.kinds import KEY_LABEL, SECRET, Object
-from mailhearth_operator.cluster.seen import Seen, fingerprint
-from mailhearth_operator.manifests.model import MANAGER, PART_OF
+from mailhearth_operator.cluster.secrets import private_key, secret
+from mailhearth_operator.cluster.seen import Seen
 
 RESTORE_HINT = (
     "Put it back with `mailhearth keys restore`, or give it up with `mailhearth keys abandon`; "
@@ -31,23 +30,10 @@ def secret_name(workspace_id: UUID, version: int) -> str:
 
 def key_secret(namespace: str, workspace_id: UUID, version: int, raw: bytes) -> Object:
     """The Secret of a version, ready to be created."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {
-            "name": secret_name(workspace_id, version),
-            "namespace": namespace,
-            "labels": {
-                "app.kubernetes.io/part-of": PART_OF,
-                "app.kubernetes.io/managed-by": MANAGER,
-                KEY_LABEL: str(workspace_id),
-                VERSION_LABEL: str(version),
-            },
-        },
-        "type": "mailhearth.io/private-key",
-        "immutable": True,
-        "data": {"private": base64.b64encode(raw).decode()},
-    }
+    labels = {KEY_LABEL: str(workspace_id), VERSION_LABEL: str(version)}
+    name = secret_name(workspace_id, version)
+    made = secret(namespace, name, {"private": raw}, labels, kind="mailhearth.io/private-key")
+    return {**made, "immutable": True}
 
 
 class ClusterKeys:
@@ -72,13 +58,12 @@ class ClusterKeys:
     def open(
         self, workspace_id: UUID, version: int, expected_fingerprint: str | None = None
     ) -> PrivateKey:
-        secret = self._api.get(
+        found = self._api.get(
             SECRET, self._namespace_of(workspace_id), secret_name(workspace_id, version)
         )
-        data = (secret or {}).get("data", {}).get("private", "")
-        if not fingerprint(data):
-            raise self._missing(workspace_id, version, gone=secret is None)
-        key = PrivateKey(base64.b64decode(data))
+        key = private_key(found) if found is not None else None
+        if key is None:
+            raise self._missing(workspace_id, version, gone=found is None)
         if expected_fingerprint is not None and key.fingerprint != expected_fingerprint:
             raise KeysMissing(
                 f"Secret {secret_name(workspace_id, version)} holds another key than the database"
@@ -90,19 +75,19 @@ class ClusterKeys:
     def fingerprint(self, workspace_id: UUID, version: int) -> str:
         """From what the watch has shown."""
         name = secret_name(workspace_id, version)
-        secret = self._seen.get(SECRET, self._namespace_of(workspace_id), name)
-        found = str((secret or {}).get("x-fingerprint", ""))
+        seen = self._seen.get(SECRET, self._namespace_of(workspace_id), name)
+        found = str((seen or {}).get("x-fingerprint", ""))
         if not found:
-            raise self._missing(workspace_id, version, gone=secret is None)
+            raise self._missing(workspace_id, version, gone=seen is None)
         return found
 
     def versions(self, workspace_id: UUID) -> list[int]:
         prefix = secret_name(workspace_id, 0)[:-1]
         return sorted(
             int(rest)
-            for secret in self._seen.all(SECRET, self._namespace_of(workspace_id))
-            if secret["metadata"]["name"].startswith(prefix)
-            and (rest := secret["metadata"]["name"].removeprefix(prefix)).isdecimal()
+            for seen in self._seen.all(SECRET, self._namespace_of(workspace_id))
+            if seen["metadata"]["name"].startswith(prefix)
+            and (rest := seen["metadata"]["name"].removeprefix(prefix)).isdecimal()
         )
 
     def destroy(self, workspace_id: UUID, version: int) -> None:

@@ -6,15 +6,12 @@ of each value its digest stays, to tell a change, and of a private key the finge
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator
 from threading import Lock
 
-from mailhearth_core.sealing import KEY_BYTES, PrivateKey
 from mailhearth_operator.cluster.kinds import (
     KEY_LABEL,
     LOGIN_LABEL,
@@ -23,6 +20,7 @@ from mailhearth_operator.cluster.kinds import (
     Kind,
     Object,
 )
+from mailhearth_operator.cluster.secrets import private_key
 
 Key = tuple[str, str, str]
 """Kind, namespace, name."""
@@ -126,16 +124,7 @@ def _slim(kind: Kind, obj: Object) -> Object:
     if kind is SECRET:
         data = slim.pop("data", None) or {}
         slim["x-digest"] = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
-        slim["x-names"] = sorted(data)
-        if KEY_LABEL in meta.get("labels", {}):
-            slim["x-fingerprint"] = fingerprint(data.get("private", ""))
+        key = private_key(obj) if KEY_LABEL in meta.get("labels", {}) else None
+        if key is not None:
+            slim["x-fingerprint"] = key.fingerprint
     return slim
-
-
-def fingerprint(encoded: str) -> str:
-    """Of the private key in a Secret's `private`; empty when it is none."""
-    try:
-        raw = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
-        return ""
-    return PrivateKey(raw).fingerprint if len(raw) == KEY_BYTES else ""

@@ -17,12 +17,16 @@ def owner_of(obj: Object) -> str | None:
     return owner
 
 
+def is_others(context: Context, obj: Object) -> bool:
+    """Whether another installation works on the resource."""
+    return owner_of(obj) not in (None, context.installation)
+
+
 def is_foreign(context: Context, kind: Kind, obj: Object) -> bool:
-    """Whether another installation works on the resource; an event says so once."""
-    owner = owner_of(obj)
-    if owner in (None, context.installation):
+    """As `is_others`; an event says so once."""
+    if not is_others(context, obj):
         return False
-    meta = obj["metadata"]
+    owner, meta = owner_of(obj), obj["metadata"]
     note = (
         f"Installation {context.installation} leaves this {kind.name} alone: it is {owner}'s. To "
         f"hand it over, stop {owner}'s operator, then `kubectl patch {kind.plural} {meta['name']} "

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
 
 from mailhearth_core.storage.clock import business_now
 from mailhearth_core.storage.doors import Database
 from mailhearth_operator.engine.context import SQL, machine
-from mailhearth_operator.manifests.replicas import Demand, wanted
+from mailhearth_operator.manifests.replicas import Demand, Wish, wanted
 
 QUIET = Demand(0, None, None)
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a pool's spec says about its replicas; see `replicas.wanted`."""
-
-    least: int
-    most: int
-    target: int
-    backlog: bool
-    suspended: bool
 
 
 class Demands:
@@ -94,15 +82,7 @@ class Demands:
             self._changed(namespace, name)
 
     def _wanted(self, group: str, wish: Wish, now: datetime) -> int:
-        return wanted(
-            self._demands.get(group, QUIET),
-            least=wish.least,
-            most=wish.most,
-            target=wish.target,
-            backlog=wish.backlog,
-            suspended=wish.suspended,
-            now=now,
-        )
+        return wanted(self._demands.get(group, QUIET), wish, now=now)
 
 
 def _machine_time(business: timedelta, rate: float) -> timedelta:

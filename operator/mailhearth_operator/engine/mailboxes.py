@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 import structlog
 
 from mailhearth_core.errors import MailhearthError
-from mailhearth_core.oauth.addresses import GOOGLE_TOKEN_ENDPOINT, MICROSOFT_TOKEN_ENDPOINT
+from mailhearth_core.oauth.addresses import TOKEN_ENDPOINTS
 from mailhearth_core.secrets import Secret
 from mailhearth_core.verbs import mailboxes
 from mailhearth_core.verbs.mailbox_spec import YES, MailboxSpec, parse_spec
@@ -26,7 +27,6 @@ from mailhearth_operator.resources.conditions import CREDENTIALS_SEALED, Conditi
 from mailhearth_operator.resources.spec import PoolSpec
 
 log = structlog.get_logger()
-TOKEN_ENDPOINTS = {"gmail": GOOGLE_TOKEN_ENDPOINT, "outlook": MICROSOFT_TOKEN_ENDPOINT}
 OPTIONS = frozenset(
     [
         "address",
@@ -70,10 +70,17 @@ class DeclaredMailboxes:
         known = {row["secret"]: row for row in rows}
         holders = {row["address"]: row["secret"] for row in rows if row["secret"] in spec.mailboxes}
         wrong: list[str] = []
+
+        @cache
+        def there() -> Mapping[str, dict[str, Any]]:
+            """By address, as before the first change: no two Secrets are of one address."""
+            rows = mailboxes.listing(self._context.door, workspace_id)
+            return {box["address"]: box for box in rows}
+
         for name in spec.mailboxes:
             try:
                 self._ensure_one(
-                    spec, workspace_id, pool_id, name, known.get(name), timezone, holders
+                    spec, workspace_id, pool_id, name, known.get(name), timezone, holders, there
                 )
             except MailhearthError as error:
                 if not error.permanent:
@@ -101,6 +108,7 @@ class DeclaredMailboxes:
         row: Mapping[str, Any] | None,
         timezone: str,
         holders: dict[str, str],
+        there: Callable[[], Mapping[str, dict[str, Any]]],
     ) -> None:
         seen = self._context.seen.get(SECRET, spec.namespace, name)
         if row is not None and seen is not None and row["digest"] == seen["x-digest"]:
@@ -114,7 +122,8 @@ class DeclaredMailboxes:
                 f"{declared.address} is declared by the Secret {holder} already.",
                 hint="Take one of the two out of spec.mailboxes.",
             )
-        mailbox_id = self._keep(workspace_id, pool_id, declared, row, actor)
+        box = there().get(declared.address)
+        mailbox_id = self._keep(workspace_id, pool_id, declared, row, box, actor)
         self._note(workspace_id, mailbox_id, name, _digest(self._context, spec.namespace, name))
 
     def _read(self, namespace: str, name: str) -> Object:
@@ -162,12 +171,11 @@ class DeclaredMailboxes:
         pool_id: UUID,
         declared: MailboxSpec,
         row: Mapping[str, Any] | None,
+        box: dict[str, Any] | None,
         actor: Actor,
     ) -> UUID:
-        """Adds the mailbox, or gives the one that is there what the Secret says now."""
+        """Adds the mailbox, or gives the one that is there (`box`) what the Secret says now."""
         door = self._context.door
-        there = {box["address"]: box for box in mailboxes.listing(door, workspace_id)}
-        box = there.get(declared.address)
         if row is not None and row["address"] != declared.address:
             # Another mailbox is declared now; the one before stays, as after a removal.
             self._note(workspace_id, row["mailbox_id"], None, None)

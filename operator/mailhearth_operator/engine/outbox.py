@@ -11,11 +11,12 @@ from psycopg.types.json import Jsonb
 from mailhearth_core.errors import Conflict, MailhearthError, NotYet
 from mailhearth_core.ids import uuid7_time
 from mailhearth_core.provisioning.outbox import Command, mapping, serve
-from mailhearth_core.provisioning.shared import delete_workspace, retry_action
+from mailhearth_core.provisioning.shared import delete_workspace, read_only, retry_action, stale
 from mailhearth_core.warmup.policy import Policy, apply
 from mailhearth_operator.cluster.kinds import POOL, SECRET, WORKSPACE, Kind, Object
 from mailhearth_operator.engine.context import SQL, Context, manager_of
 from mailhearth_operator.engine.queue import WorkQueue
+from mailhearth_operator.engine.related import pools_of, workspace_name
 from mailhearth_operator.engine.workspaces import login_name
 from mailhearth_operator.resources.spec import change_to, spec_of_policy
 
@@ -106,8 +107,8 @@ class Outbox:
         if place is None:
             return
         namespace, name = place
-        for pool in context.seen.all(POOL, namespace):
-            if pool["spec"]["workspaceRef"]["name"] == name and manager_of(pool) == "cluster":
+        for pool in pools_of(context.seen, namespace, name):
+            if manager_of(pool) == "cluster":
                 context.api.delete(POOL, namespace, pool["metadata"]["name"])
         obj = context.seen.get(WORKSPACE, namespace, name)
         if obj is not None and manager_of(obj) == "cluster":
@@ -138,7 +139,7 @@ class Outbox:
         """Of the resource: workspaces of one namespace may each have a pool of the same name."""
         for choice in (name, f"{workspace}-{name}"):
             there = self._context.seen.get(POOL, namespace, choice)
-            if there is None or there["spec"]["workspaceRef"]["name"] == workspace:
+            if there is None or workspace_name(there) == workspace:
                 return choice
         raise Conflict(
             f"MailboxPools {name} and {workspace}-{name} of others exist in namespace {namespace}.",
@@ -157,19 +158,11 @@ class Outbox:
             raise MailhearthError("The pool's resource is gone.", hint="Apply it again.")
         owner = manager_of(obj)
         if owner != "cluster":
-            raise MailhearthError(
-                f"The pool is managed by {owner}; it is read-only here.",
-                hint="Change it where it is declared.",
-            )
+            raise read_only(owner)
         if row["external_generation"] != obj["metadata"]["generation"]:
             raise NotYet("The pool has just changed; its change is being taken in.")
         if row["generation"] != command["seen_generation"]:
-            raise MailhearthError(
-                f"The pool has changed since (generation {row['generation']}, this wish saw "
-                f"{command['seen_generation']}).",
-                hint="Look at it again and repeat the change.",
-                code="stale_generation",
-            )
+            raise stale(row["generation"], command["seen_generation"])
         changes = {key: str(value) for key, value in mapping(payload["policy"]).items()}
         policy = apply(Policy.from_json(row["policy"]), changes, sandbox=context.sandbox)
         scope = payload.get("peering_scope") or row["peering_scope"]
@@ -216,10 +209,10 @@ class Outbox:
 
     def _row(self, workspace_id: UUID) -> dict[str, Any]:
         with self._context.database.tx() as conn:
-            for row in SQL.bindings(conn):
-                if row["workspace_id"] == workspace_id:
-                    return dict(row)
-        raise MailhearthError("The workspace is gone.")
+            row = SQL.binding(conn, workspace_id=workspace_id)
+        if row is None:
+            raise MailhearthError("The workspace is gone.")
+        return dict(row)
 
 
 def _made_for(known: list[dict[str, Any]], command: Command) -> int | None:

@@ -11,11 +11,10 @@ from psycopg.types.json import Jsonb
 from mailhearth_core.errors import NotYet
 from mailhearth_core.verbs import mailboxes
 from mailhearth_operator.cluster.keys import secret_name
-from mailhearth_operator.cluster.kinds import BY_NAME, DEPLOYMENT, POOL, WORKSPACE, Object
-from mailhearth_operator.engine.claims import claimed, is_foreign, owner_of
+from mailhearth_operator.cluster.kinds import BY_NAME, POOL, WORKSPACE, Object
+from mailhearth_operator.engine.claims import claimed, is_foreign, is_others
 from mailhearth_operator.engine.context import SQL, Context, machine, manager_of
 from mailhearth_operator.engine.demand import Demands
-from mailhearth_operator.engine.demand import Wish as ReplicaWish
 from mailhearth_operator.engine.differences import is_as_wished
 from mailhearth_operator.engine.finalizer import (
     has_finalizer,
@@ -25,6 +24,7 @@ from mailhearth_operator.engine.finalizer import (
 )
 from mailhearth_operator.engine.mailboxes import DeclaredMailboxes
 from mailhearth_operator.engine.queue import WorkQueue
+from mailhearth_operator.engine.related import deployment_of, workspace_name
 from mailhearth_operator.engine.status import Statuses
 from mailhearth_operator.engine.workspaces import (
     ACTOR,
@@ -34,15 +34,19 @@ from mailhearth_operator.engine.workspaces import (
     login_name,
 )
 from mailhearth_operator.manifests import workers
-from mailhearth_operator.manifests.model import Owner, Pool
+from mailhearth_operator.manifests.model import Owner, Pool, selector
+from mailhearth_operator.manifests.replicas import Wish
 from mailhearth_operator.resources.conditions import (
     CREDENTIALS_SEALED,
     DEGRADED,
+    FOLLOWED,
     KEYS_READY,
     PROGRESSING,
+    SETTLED,
     SPEC_VALID,
     WORKERS_AVAILABLE,
     Condition,
+    degraded,
     ready,
 )
 from mailhearth_operator.resources.spec import PoolSpec, SpecInvalid, effective, pool_of
@@ -92,7 +96,6 @@ class Pools:
         except SpecInvalid as error:
             self._cannot(obj, Condition(SPEC_VALID, "False", "SpecInvalid", str(error)))
             return
-        valid = Condition(SPEC_VALID, "True", "Valid", "The spec can be followed.")
         standing = self._standing(obj, spec)
         if standing is None:
             return
@@ -114,7 +117,7 @@ class Pools:
             sealed = Condition(
                 CREDENTIALS_SEALED, "Unknown", standing.keys.reason, standing.keys.message
             )
-        self._write(obj, spec, standing, row, [valid, standing.keys, sealed])
+        self._write(obj, spec, standing, row, [FOLLOWED, standing.keys, sealed])
 
     # -- what it needs --------------------------------------------------------------------------
 
@@ -123,12 +126,9 @@ class Pools:
         if is_foreign(self._context, POOL, obj):
             return True
         workspace = self._context.seen.get(
-            WORKSPACE, obj["metadata"]["namespace"], obj["spec"]["workspaceRef"]["name"]
+            WORKSPACE, obj["metadata"]["namespace"], workspace_name(obj)
         )
-        return workspace is not None and owner_of(workspace) not in (
-            None,
-            self._context.installation,
-        )
+        return workspace is not None and is_others(self._context, workspace)
 
     def _standing(self, obj: Object, spec: PoolSpec) -> Standing | None:
         """The workspace; None after saying that there is none."""
@@ -202,7 +202,7 @@ class Pools:
                 spec.namespace,
                 spec.name,
                 spec.group,
-                ReplicaWish(
+                Wish(
                     least=spec.least,
                     most=spec.most,
                     target=spec.target,
@@ -254,7 +254,7 @@ class Pools:
         row: dict[str, Any],
         parts: list[Condition],
     ) -> None:
-        live = self._deployment(obj)
+        live = deployment_of(self._context.seen, obj)
         demand = self._demands.of(spec.group)
         available = _workers_available(live, due=demand.due_now)
         parts = [*parts, available]
@@ -282,8 +282,7 @@ class Pools:
 
     def _cannot(self, obj: Object, why: Condition) -> None:
         """Says on the resource what it waits for."""
-        valid = Condition(SPEC_VALID, "True", "Valid", "The spec can be followed.")
-        parts = [why] if why.type == SPEC_VALID else [valid, why]
+        parts = [why] if why.type == SPEC_VALID else [FOLLOWED, why]
         conditions = [
             ready(parts),
             Condition(PROGRESSING, "False", why.reason, why.message),
@@ -292,12 +291,6 @@ class Pools:
         ]
         self._context.events.tell(obj, "Warning", why.reason, why.message, "Ensure")
         self._statuses.write(POOL, obj, conditions, {})
-
-    def _deployment(self, obj: Object) -> Object | None:
-        for child in self._context.seen.owned(obj["metadata"]["uid"]):
-            if child["kind"] == DEPLOYMENT.name:
-                return child
-        return None
 
     # -- the end --------------------------------------------------------------------------------
 
@@ -323,9 +316,7 @@ class Pools:
         meta = obj["metadata"]
         if let_go_late(self._context, POOL, obj):
             return
-        workspace_id = self._context.bound.id_of(
-            meta["namespace"], obj["spec"]["workspaceRef"]["name"]
-        )
+        workspace_id = self._context.bound.id_of(meta["namespace"], workspace_name(obj))
         if workspace_id is not None:
             door = self._context.door
             for box in mailboxes.listing(door, workspace_id):
@@ -336,16 +327,7 @@ class Pools:
 
 def _selector(obj: Object) -> str:
     """For `kubectl scale` and an HPA: the pods of the pool, as text."""
-    labels = Pool(
-        obj["metadata"]["namespace"],
-        Owner(obj["metadata"]["name"], obj["metadata"]["uid"]),
-        "",
-        (),
-        {},
-        {},
-        0,
-        0,
-    ).selector()
+    labels = selector(obj["metadata"]["name"])
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
@@ -373,18 +355,16 @@ def _workers_available(live: Object | None, *, due: int) -> Condition:
 
 def _progressing(live: Object | None) -> Condition:
     if live is not None and is_rolled_out(live):
-        return Condition(PROGRESSING, "False", "Settled", "Nothing is under way.")
+        return SETTLED
     return Condition(PROGRESSING, "True", "Rollout", "Its workers are being rolled out.")
 
 
 def _degraded(parts: list[Condition], unopened: int) -> Condition:
-    for part in parts:
-        if part.status == "False":
-            return Condition(DEGRADED, "True", part.reason, part.message)
-    if unopened:
-        told = (
-            f"The credentials of {unopened} mailboxes do not open with any key; their owners must "
-            "give them again."
-        )
-        return Condition(DEGRADED, "True", "CredentialsUnopened", told)
-    return Condition(DEGRADED, "False", "AsExpected", "Nothing runs worse than wished.")
+    by_parts = degraded(parts)
+    if by_parts.status == "True" or not unopened:
+        return by_parts
+    told = (
+        f"The credentials of {unopened} mailboxes do not open with any key; their owners must "
+        "give them again."
+    )
+    return Condition(DEGRADED, "True", "CredentialsUnopened", told)

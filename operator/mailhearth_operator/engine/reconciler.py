@@ -23,6 +23,7 @@ from mailhearth_operator.engine.mailboxes import DeclaredMailboxes
 from mailhearth_operator.engine.outbox import Outbox
 from mailhearth_operator.engine.pools import Pools
 from mailhearth_operator.engine.queue import Key, WorkQueue
+from mailhearth_operator.engine.related import pools_of, workspace_name
 from mailhearth_operator.engine.status import Statuses
 from mailhearth_operator.engine.workspaces import Workspaces
 from mailhearth_operator.manifests.model import POOL_LABEL
@@ -125,8 +126,7 @@ class Reconciler:
             if kind is WORKSPACE:
                 keys += [
                     (POOL.name, namespace, pool["metadata"]["name"])
-                    for pool in self.context.seen.all(POOL, namespace)
-                    if pool["spec"]["workspaceRef"]["name"] == name
+                    for pool in pools_of(self.context.seen, namespace, name)
                 ]
             return keys
         if kind is SECRET:
@@ -138,14 +138,11 @@ class Reconciler:
         for key in list(keys):
             found = self.context.seen.get(POOL, key[1], key[2])
             if found is not None and self._awaits_rollout(found):
-                workspace = found["spec"]["workspaceRef"]["name"]
-                keys.append((WORKSPACE.name, namespace, workspace))
+                keys.append((WORKSPACE.name, namespace, workspace_name(found)))
         return keys
 
     def _awaits_rollout(self, pool: Object) -> bool:
-        standing = self.workspaces.standing(
-            pool["metadata"]["namespace"], pool["spec"]["workspaceRef"]["name"]
-        )
+        standing = self.workspaces.standing(pool["metadata"]["namespace"], workspace_name(pool))
         return standing is not None and any(state == "pending" for _, state in standing.versions)
 
     def _of_secret(self, obj: Object) -> list[Key]:

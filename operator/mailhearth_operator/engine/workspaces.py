@@ -24,6 +24,7 @@ from mailhearth_operator.cluster.kinds import (
     WORKSPACE,
     Object,
 )
+from mailhearth_operator.cluster.secrets import secret
 from mailhearth_operator.engine.claims import claimed, is_foreign
 from mailhearth_operator.engine.context import SQL, Context, machine, manager_of
 from mailhearth_operator.engine.finalizer import (
@@ -33,15 +34,18 @@ from mailhearth_operator.engine.finalizer import (
     sync_finalizer,
 )
 from mailhearth_operator.engine.queue import WorkQueue
+from mailhearth_operator.engine.related import workspace_name
 from mailhearth_operator.engine.status import Statuses
-from mailhearth_operator.manifests.model import MANAGER, PART_OF, POOL_LABEL
+from mailhearth_operator.manifests.model import POOL_LABEL
 from mailhearth_operator.resources.conditions import (
-    DEGRADED,
+    FOLLOWED,
     KEYS_READY,
     PROGRESSING,
     READY,
+    SETTLED,
     SPEC_VALID,
     Condition,
+    degraded,
     ready,
 )
 from mailhearth_operator.resources.spec import SpecInvalid, WorkspaceSpec, workspace_of
@@ -190,9 +194,7 @@ class Workspaces:
     ) -> tuple[Condition, list[tuple[int, str]]]:
         ring = self._context.ring
         known = ring.versions(workspace_id)
-        if self._has_all(workspace_id, row, known):
-            pass
-        else:
+        if not self._has_all(workspace_id, row, known):
             with self._context.turn(workspace_id):
                 known = ring.versions(workspace_id)
                 if not known:
@@ -240,15 +242,18 @@ class Workspaces:
             verifier = scram_verifier(conn, password, str(workspace_id))
             SQL.ensure_worker_login(conn, workspace_id=workspace_id, verifier=verifier)
         if _password_in(there) is None:
-            body = _login_secret(namespace, workspace_id, password.reveal())
+            body = secret(
+                namespace,
+                login_name(workspace_id),
+                {"password": password.reveal().encode()},
+                {LOGIN_LABEL: str(workspace_id)},
+            )
             context.seen.put(SECRET, context.api.apply(SECRET, body))
 
     def _login_is_known(self, workspace_id: UUID) -> bool:
         with self._context.database.tx() as conn:
-            return any(
-                row["workspace_id"] == workspace_id and row["has_login"]
-                for row in SQL.workspaces(conn)
-            )
+            row = SQL.binding(conn, workspace_id=workspace_id)
+        return row is not None and bool(row["has_login"])
 
     def _is_rolled_out(self, obj: Object, workspace_id: UUID, version: int) -> bool:
         """Whether every worker of the workspace has the key version mounted."""
@@ -266,13 +271,12 @@ class Workspaces:
         """Its own, and those of other workspaces that share a worker group with them."""
         meta = workspace["metadata"]
         pools = self._context.seen.all(POOL, meta["namespace"])
-        own = [pool for pool in pools if pool["spec"]["workspaceRef"]["name"] == meta["name"]]
+        own = [pool for pool in pools if workspace_name(pool) == meta["name"]]
         shared = {pool["spec"].get("workerGroup") for pool in own} - {None}
         return own + [
             pool
             for pool in pools
-            if pool["spec"].get("workerGroup") in shared
-            and pool["spec"]["workspaceRef"]["name"] != meta["name"]
+            if pool["spec"].get("workerGroup") in shared and workspace_name(pool) != meta["name"]
         ]
 
     def _tell_pools(self, namespace: str, name: str, standing: Standing) -> None:
@@ -308,8 +312,7 @@ class Workspaces:
             return
         workspace_id = context.bound.id_of(meta["namespace"], meta["name"])
         with context.database.tx() as conn:
-            rows = {row["workspace_id"]: row for row in SQL.bindings(conn)}
-        row = rows.get(workspace_id) if workspace_id else None
+            row = SQL.binding(conn, workspace_id=workspace_id)
         if row is None:
             let_go(context.api, WORKSPACE, obj)
             return
@@ -327,7 +330,7 @@ def _valid(obj: Object) -> tuple[Condition, WorkspaceSpec | None]:
         spec = workspace_of(obj)
     except SpecInvalid as error:
         return Condition(SPEC_VALID, "False", "SpecInvalid", str(error)), None
-    return Condition(SPEC_VALID, "True", "Valid", "The spec can be followed."), spec
+    return FOLLOWED, spec
 
 
 def _conditions(valid: Condition, keys: Condition | None, *, pending: bool) -> list[Condition]:
@@ -335,21 +338,17 @@ def _conditions(valid: Condition, keys: Condition | None, *, pending: bool) -> l
     progressing = (
         Condition(PROGRESSING, "True", "KeyRollout", "A new key is being mounted by its workers.")
         if pending
-        else Condition(PROGRESSING, "False", "Settled", "Nothing is under way.")
+        else SETTLED
     )
-    degraded = Condition(DEGRADED, "False", "AsExpected", "Nothing runs worse than wished.")
-    for part in (valid, keys):
-        if part.status == "False":
-            degraded = Condition(DEGRADED, "True", part.reason, part.message)
-            break
-    return [ready([valid, keys]), progressing, degraded, valid, keys]
+    parts = [valid, keys]
+    return [ready(parts), progressing, degraded(parts), *parts]
 
 
 def _states(known: list[dict[str, Any]]) -> list[tuple[int, str]]:
     return [(row["version"], row["state"]) for row in known if row["state"] != "destroyed"]
 
 
-def _serves(deployment: Object, secret: str) -> bool:
+def _serves(deployment: Object, name: str) -> bool:
     """Whether all pods of a Deployment run with the Secret mounted; one that sleeps does."""
     volumes = deployment["spec"]["template"]["spec"].get("volumes", ())
     mounted = {
@@ -357,7 +356,7 @@ def _serves(deployment: Object, secret: str) -> bool:
         for volume in volumes
         for source in volume.get("projected", {}).get("sources", ())
     }
-    if secret not in mounted:
+    if name not in mounted:
         return False
     return is_rolled_out(deployment)
 
@@ -374,24 +373,6 @@ def is_rolled_out(deployment: Object) -> bool:
     )
 
 
-def _password_in(secret: Object | None) -> Secret | None:
-    encoded = ((secret or {}).get("data") or {}).get("password")
+def _password_in(there: Object | None) -> Secret | None:
+    encoded = ((there or {}).get("data") or {}).get("password")
     return Secret(base64.b64decode(encoded).decode()) if encoded else None
-
-
-def _login_secret(namespace: str, workspace_id: UUID, password: str) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {
-            "name": login_name(workspace_id),
-            "namespace": namespace,
-            "labels": {
-                "app.kubernetes.io/part-of": PART_OF,
-                "app.kubernetes.io/managed-by": MANAGER,
-                LOGIN_LABEL: str(workspace_id),
-            },
-        },
-        "type": "Opaque",
-        "data": {"password": base64.b64encode(password.encode()).decode()},
-    }

@@ -100,11 +100,7 @@ class Pool:
         return f"{self.owner.name[:52].rstrip('-.')}-workers"
 
     def selector(self) -> dict[str, str]:
-        return {
-            "app.kubernetes.io/name": PART_OF,
-            "app.kubernetes.io/component": "worker",
-            POOL_LABEL: self.owner.name,
-        }
+        return selector(self.owner.name)
 
     def labels(self) -> dict[str, str]:
         return {
@@ -113,3 +109,12 @@ class Pool:
             "app.kubernetes.io/managed-by": MANAGER,
             WORKSPACE_LABEL: str(self.workspaces[0]),
         }
+
+
+def selector(pool: str) -> dict[str, str]:
+    """Labels that select the pods of the MailboxPool of this name."""
+    return {
+        "app.kubernetes.io/name": PART_OF,
+        "app.kubernetes.io/component": "worker",
+        POOL_LABEL: pool,
+    }

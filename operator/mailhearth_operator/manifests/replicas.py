@@ -28,29 +28,35 @@ class Demand:
     busy_at: datetime | None
 
 
-def wanted(
-    demand: Demand,
-    *,
-    least: int,
-    most: int,
-    target: int,
-    backlog: bool,
-    suspended: bool,
-    now: datetime,
-) -> int:
+@dataclass(frozen=True)
+class Wish:
+    """What a pool's spec says about its replicas.
+
+    Attributes:
+        least, most, target: `spec.replicas`. `target` is what `kubectl scale` and an HPA write.
+        backlog: `spec.autoscale` is `Backlog`: more due work asks for more workers.
+        suspended: the pool, or its workspace.
+    """
+
+    least: int
+    most: int
+    target: int
+    backlog: bool
+    suspended: bool
+
+
+def wanted(demand: Demand, wish: Wish, *, now: datetime) -> int:
     """Replicas of the Deployment: 0 when asleep, else what is asked for, at least the target.
 
     Args:
-        least, most, target: `spec.replicas`. `target` is what `kubectl scale` and an HPA write.
-        backlog: `spec.autoscale` is `Backlog`: more due work asks for more workers.
         now: machine time.
     """
-    if suspended:
+    if wish.suspended:
         return 0
-    if least == 0 and not _awake(demand, now):
+    if wish.least == 0 and not _awake(demand, now):
         return 0
-    asked = -(-demand.due_now // WORK_EACH) if backlog else 0
-    return max(1, min(max(asked, target, least), most))
+    asked = -(-demand.due_now // WORK_EACH) if wish.backlog else 0
+    return max(1, min(max(asked, wish.target, wish.least), wish.most))
 
 
 def _awake(demand: Demand, now: datetime) -> bool:

@@ -35,6 +35,10 @@ class Condition:
     message: str
 
 
+FOLLOWED = Condition(SPEC_VALID, "True", "Valid", "The spec can be followed.")
+SETTLED = Condition(PROGRESSING, "False", "Settled", "Nothing is under way.")
+
+
 def ready(parts: Iterable[Condition]) -> Condition:
     """Ready when every part is True; else what the first that is not says."""
     for part in parts:
@@ -42,6 +46,14 @@ def ready(parts: Iterable[Condition]) -> Condition:
             status: Status = "Unknown" if part.status == "Unknown" else "False"
             return Condition(READY, status, part.reason, part.message)
     return Condition(READY, "True", "AsWished", "Everything is as the resource says.")
+
+
+def degraded(parts: Iterable[Condition]) -> Condition:
+    """Degraded as the first part that is False says, or not."""
+    for part in parts:
+        if part.status == "False":
+            return Condition(DEGRADED, "True", part.reason, part.message)
+    return Condition(DEGRADED, "False", "AsExpected", "Nothing runs worse than wished.")
 
 
 def merged(

@@ -11,7 +11,7 @@ import pytest
 
 from mailhearth_core.settings import WorkerSettings
 from mailhearth_operator.manifests.model import Owner, Platform, Pool
-from mailhearth_operator.manifests.replicas import Demand, wanted
+from mailhearth_operator.manifests.replicas import Demand, Wish, wanted
 from mailhearth_operator.manifests.workers import deployment, objects
 
 OWN, OTHER = UUID(int=7), UUID(int=8)
@@ -122,10 +122,6 @@ def test_replicas(
     busy_at = None if idle_minutes is None else NOW - timedelta(minutes=idle_minutes)
     assert replicas == wanted(
         Demand(due, None if next_s is None else timedelta(seconds=next_s), busy_at),
-        least=least,
-        most=4,
-        target=target,
-        backlog=backlog,
-        suspended=suspended,
+        Wish(least=least, most=4, target=target, backlog=backlog, suspended=suspended),
         now=NOW,
     )

@@ -82,6 +82,16 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = mailhearth, pg_temp AS $$
   SELECT w.workspace_id, w.name, w.state, w.state_reason, w.managed_by, w.external_ref FROM workspaces w
 $$;
 
+-- One of them, and whether its workers have a login.
+CREATE FUNCTION warden.binding(p_workspace uuid)
+RETURNS TABLE (workspace_id uuid, name text, state text, state_reason text, managed_by text, external_ref jsonb,
+  has_login boolean)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = mailhearth, pg_temp AS $$
+  SELECT w.workspace_id, w.name, w.state, w.state_reason, w.managed_by, w.external_ref, EXISTS (SELECT 1 FROM pg_roles r
+      WHERE r.rolname = '@prefix@_w_' || replace(w.workspace_id::text, '-', ''))
+  FROM workspaces w WHERE w.workspace_id = p_workspace
+$$;
+
 -- Mail rests or goes on, as the resource says. A rest that an administrator ordered stays. p_reasons: all that the
 -- operator may have given for a rest of its own.
 CREATE FUNCTION warden.rest_workspace(p_workspace uuid, p_reason text, p_reasons text[]) RETURNS boolean
@@ -195,14 +205,14 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = mailhearth, pg_temp AS $$
   SELECT DISTINCT p.workspace_id FROM pools p WHERE p.worker_group = p_group
 $$;
 REVOKE ALL ON FUNCTION warden.bind_workspace(jsonb, bigint, text, uuid, timestamptz), warden.adopt_workspace(uuid, jsonb),
-  warden.bindings(), warden.rest_workspace(uuid, text, text[]), warden.wake_workspace(uuid, text, text[]),
+  warden.binding(uuid), warden.bindings(), warden.rest_workspace(uuid, text, text[]), warden.wake_workspace(uuid, text, text[]),
   warden.project_pool(uuid, text, jsonb, text, text, text, jsonb, bigint, boolean, timestamptz),
   warden.release_pool(text, text, text, timestamptz), warden.pool_places(text),
   warden.key_versions(uuid),
   warden.declared(uuid, uuid), warden.note_declared(uuid, uuid, text, text), warden.pool_binding(uuid, uuid),
   warden.group_workspaces(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION warden.bind_workspace(jsonb, bigint, text, uuid, timestamptz), warden.adopt_workspace(uuid, jsonb),
-  warden.bindings(), warden.rest_workspace(uuid, text, text[]), warden.wake_workspace(uuid, text, text[]),
+  warden.binding(uuid), warden.bindings(), warden.rest_workspace(uuid, text, text[]), warden.wake_workspace(uuid, text, text[]),
   warden.project_pool(uuid, text, jsonb, text, text, text, jsonb, bigint, boolean, timestamptz),
   warden.release_pool(text, text, text, timestamptz), warden.pool_places(text),
   warden.key_versions(uuid),

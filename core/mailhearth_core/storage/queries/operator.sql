@@ -64,6 +64,9 @@ SELECT * FROM warden.bind_workspace(:ref, :generation, :managed_by, :known, :at)
 -- name: adopt_workspace$
 SELECT warden.adopt_workspace(:workspace_id, :ref);
 
+-- name: binding^
+SELECT * FROM warden.binding(:workspace_id);
+
 -- name: bindings
 SELECT * FROM warden.bindings();
 

@@ -47,7 +47,7 @@ def index() -> Response:
     with services().door.tenant_tx(_workspace()) as conn:
         cards = dashboard.pool_cards(conn)
         wishes = _wishes(conn)
-    return page("pools/index.html", cards=cards, wishes=wishes, summary=summary)
+    return page("pools/index.html", cards=cards, wishes=wishes, summary=summary, editable=EDITABLE)
 
 
 @blueprint.route("/w/<uuid:workspace>/pools/new", methods=["GET", "POST"])

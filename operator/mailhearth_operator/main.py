@@ -7,6 +7,7 @@ import asyncio
 import random
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from mailhearth_core import logs, metrics
 from mailhearth_core.errors import MailhearthError
-from mailhearth_core.secrets import Secret
+from mailhearth_core.provisioning.outbox import CHANNEL
 from mailhearth_core.storage.doors import Database, TenantDoor
 from mailhearth_core.storage.installation import read_installation
 from mailhearth_operator.cluster.api import Api
@@ -33,27 +34,26 @@ from mailhearth_operator.metrics import PoolCollector
 from mailhearth_operator.settings import OperatorSettings, PlatformFile, read_platform
 
 log = structlog.get_logger()
-CHANNEL = "mailhearth_commands"
 DEMAND_S = 2.0
 OUTBOX_S = 5.0
+HANG_UP_S = 0.25
+"""For Kopf's connections to end: TLS says good-bye first, and the loop must still run for it.
+Source: https://docs.aiohttp.org/en/stable/client_advanced.html#graceful-shutdown."""
+STOP_S = 0.25
+"""How soon a wait for the database notices that it is time to stop."""
 COMPARE_S = 20.0
 RESYNC_S = 300.0
 DATABASE_WAIT_S = 2.0
 
 
 class Operator:
-    """One running operator; `run` returns when `stop` was called, or after a signal.
-
-    Args:
-        api_calls: counts requests to the API server, by verb and kind.
-    """
+    """One running operator; `run` returns when `stop` was called, or after a signal."""
 
     def __init__(
         self,
         settings: OperatorSettings,
         platform: PlatformFile,
         registry: CollectorRegistry,
-        api: Api | None = None,
     ) -> None:
         self.settings = settings
         calls = Counter(
@@ -62,10 +62,7 @@ class Operator:
             ["verb", "kind"],
             registry=registry,
         )
-        self.api = api or Api.connect(calls)
-        self._errors = Counter(
-            "mailhearth_operator_errors", "Failed looks at resources.", ["kind"], registry=registry
-        )
+        self.api = Api.connect(calls)
         depth = Gauge("mailhearth_operator_queue_depth", "Resources due.", registry=registry)
         self._registry = registry
         self._stopping = threading.Event()
@@ -163,6 +160,7 @@ class Operator:
             namespaces=list(namespaces),
             stop_flag=self._stop_kopf,
         )
+        await asyncio.sleep(HANG_UP_S)
 
     def _take_in(self) -> bool:
         """All that is there, once API and database answer; False when it is time to stop."""
@@ -207,20 +205,26 @@ class Operator:
 
     def _serve_outbox(self) -> None:
         """Woken by the database when a wish is made, and every few seconds."""
-        url: Secret = self.settings.database_url
+        url = self.settings.database_url
         while not self._stopping.is_set():
             try:
                 with psycopg.connect(url.reveal(), autocommit=True, connect_timeout=5) as conn:
                     conn.execute(f"LISTEN {CHANNEL}")
                     while not self._stopping.is_set():
                         self.reconciler.outbox.serve()
-                        for _ in conn.notifies(timeout=OUTBOX_S, stop_after=1):
-                            pass
+                        self._await_wish(conn)
             except (psycopg.Error, MailhearthError) as error:
                 log.warning("outbox_waits", reason=type(error).__name__)
             except Exception:
                 log.exception("outbox_failed")
             self._stopping.wait(1.0)
+
+    def _await_wish(self, listening: psycopg.Connection[Any]) -> None:
+        """Until the database tells of a wish, for OUTBOX_S at most, or until it is time to stop."""
+        until = time.monotonic() + OUTBOX_S
+        while not self._stopping.is_set() and time.monotonic() < until:
+            if list(listening.notifies(timeout=STOP_S, stop_after=1)):
+                return
 
 
 def _kopf_settings() -> kopf.OperatorSettings:

@@ -9,7 +9,7 @@ import pytest
 from operating import ANN, Operating
 from waiting import wait_for
 
-QUIET_S = 20.0
+QUIET_S = 60.0
 RESOURCES = {"requests": {"cpu": "1000m", "memory": "0.5Gi"}, "limits": {"memory": "1Gi"}}
 """Amounts that the API server writes in another way."""
 

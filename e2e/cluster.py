@@ -93,10 +93,24 @@ class Cluster:
         return int(rows.get("sent", 0))
 
     def condition(self, kind: str, name: str, type_: str) -> str:
+        """The status of a condition; "" when it is not there."""
+        return str(self._condition(kind, name, type_).get("status", ""))
+
+    def reason(self, kind: str, name: str, type_: str) -> str:
+        """Its reason."""
+        return str(self._condition(kind, name, type_).get("reason", ""))
+
+    def _condition(self, kind: str, name: str, type_: str) -> Json:
         for one in self.get(kind, name).get("status", {}).get("conditions", ()):
             if one["type"] == type_:
-                return str(one["status"])
-        return ""
+                found: Json = one
+                return found
+        return {}
+
+    def signed_in(self, workspace: str) -> bool:
+        """Workers have signed in to all mailboxes of a workspace."""
+        boxes = json.loads(self.mailhearth("--json", "mailbox", "list", "--workspace", workspace))
+        return bool(boxes) and all(one["connected_at"] for one in boxes)
 
 
 def wait_for(what: str, condition: Callable[[], object], seconds: float = 180) -> float:

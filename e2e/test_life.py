@@ -59,6 +59,7 @@ def test_an_installation_lives_and_ends(cluster: Cluster) -> None:
     first_mail(cluster, started)
     pods_are_killed(cluster)
     it_scales(cluster)
+    a_pool_sleeps_and_wakes(cluster)
     keys_are_rotated(cluster)
     it_is_upgraded(cluster)
     it_is_saved_and_brought_back(cluster)
@@ -113,15 +114,42 @@ def mail_goes_on(cluster: Cluster, when: str) -> None:
 
 
 def it_scales(cluster: Cluster) -> None:
-    """By `kubectl scale`, and back."""
-    for count in (2, 1):
-        cluster.kubectl("scale", "mbp/sales", f"--replicas={count}")
-        wait_for(
-            f"{count} workers",
-            lambda count=count: (  # type: ignore[misc]
-                cluster.get("deploy", "sales-workers")["status"].get("readyReplicas") == count
-            ),
-        )
+    """By `kubectl scale`, by a HorizontalPodAutoscaler that reads what workers use, and back."""
+    cluster.kubectl("scale", "mbp/sales", "--replicas=2")
+    workers_are(cluster, "sales", 2)
+    cluster.kubectl("scale", "mbp/sales", "--replicas=1")
+    workers_are(cluster, "sales", 1)
+    cluster.apply(AUTOSCALER)
+    took = workers_are(cluster, "sales", 2)
+    say(f"the autoscaler read the workers' use and asked for a second: {took:.0f} s")
+    cluster.kubectl("delete", "hpa", "sales")
+    cluster.kubectl("scale", "mbp/sales", "--replicas=1")
+    workers_are(cluster, "sales", 1)
+
+
+def workers_are(cluster: Cluster, pool: str, count: int) -> float:
+    """Waits until so many workers of a pool are ready; the seconds it took."""
+    return wait_for(
+        f"{count} workers of {pool}",
+        lambda: cluster.get("deploy", f"{pool}-workers")["status"].get("readyReplicas", 0) == count,
+    )
+
+
+def a_pool_sleeps_and_wakes(cluster: Cluster) -> None:
+    """With nothing to do it has no pod; a mailbox that is declared is signed in by one."""
+    cluster.apply(LATE_WORKSPACE)
+    cluster.apply(late_pool())
+    wait_for(
+        "the empty pool sleeps",
+        lambda: cluster.reason("mbp", "late", "WorkersAvailable") == "Asleep",
+    )
+    assert cluster.get("deploy", "late-workers")["spec"]["replicas"] == 0
+    cluster.apply(late_pool("sandbox-hana-kovar"))
+    took = workers_are(cluster, "late", 1)
+    say(f"a sleeping pool got a mailbox and woke: {took:.0f} s")
+    wait_for("the mailbox was signed in", lambda: cluster.signed_in("late"))
+    cluster.kubectl("delete", "mbp", "late")
+    cluster.kubectl("delete", "ws", "late")
 
 
 def keys_are_rotated(cluster: Cluster) -> None:
@@ -237,3 +265,47 @@ def it_ends(cluster: Cluster) -> None:
 
 
 DELETE = '{"spec": {"deletionPolicy": "Delete"}}'
+AUTOSCALER: Json = {
+    "apiVersion": "autoscaling/v2",
+    "kind": "HorizontalPodAutoscaler",
+    "metadata": {"name": "sales"},
+    "spec": {
+        "scaleTargetRef": {
+            "apiVersion": "mailhearth.io/v1alpha1",
+            "kind": "MailboxPool",
+            "name": "sales",
+        },
+        "minReplicas": 1,
+        "maxReplicas": 2,
+        "metrics": [
+            {
+                "type": "Resource",
+                "resource": {
+                    "name": "memory",
+                    "target": {"type": "AverageValue", "averageValue": "20Mi"},
+                },
+            }
+        ],
+    },
+}
+"""Asks for a second worker once it has read what the first uses, which is more than 20 Mi."""
+LATE_WORKSPACE: Json = {
+    "apiVersion": "mailhearth.io/v1alpha1",
+    "kind": "Workspace",
+    "metadata": {"name": "late"},
+    "spec": {},
+}
+
+
+def late_pool(*mailboxes: str) -> Json:
+    """A pool that may sleep, with mailboxes by their Secrets."""
+    return {
+        "apiVersion": "mailhearth.io/v1alpha1",
+        "kind": "MailboxPool",
+        "metadata": {"name": "late"},
+        "spec": {
+            "workspaceRef": {"name": "late"},
+            "replicas": {"min": 0, "max": 1},
+            "mailboxes": [{"secretName": name} for name in mailboxes],
+        },
+    }

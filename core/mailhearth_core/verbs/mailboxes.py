@@ -42,9 +42,10 @@ def check_places(spec: MailboxSpec, *, sandbox: bool) -> None:
             continue
         if sandbox and not may_be_in_sandbox(server.host):
             raise Conflict(
-                f"{field}: {server.host} is not on this machine, and this is a sandbox "
-                "installation for good (its clock is scaled).",
-                hint="Use another data folder for real mailboxes.",
+                f"{field}: {server.host} is no server of this sandbox, and a sandbox is one for "
+                "good (its clock is scaled).",
+                hint="Use another installation for real mailboxes; on one machine, another data "
+                "folder.",
                 code="sandbox_refused",
             )
         if server.tls == "none":

@@ -9,11 +9,11 @@ import psycopg
 
 from mailhearth_core.access import Permission, Role
 from mailhearth_core.errors import Conflict
+from mailhearth_core.names import check_name
 from mailhearth_core.storage.doors import Database
 from mailhearth_core.storage.named import named
 from mailhearth_core.verbs.members import held, places
 from mailhearth_core.verbs.people import Person
-from mailhearth_core.verbs.workspaces import check_name
 
 SQL = named("people")
 

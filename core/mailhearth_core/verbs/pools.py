@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from mailhearth_core.errors import Conflict, InvalidValue, NotFound
+from mailhearth_core.names import check_name
 from mailhearth_core.storage.doors import TenantDoor
 from mailhearth_core.verbs.wishes import Actor, audit, wish
-from mailhearth_core.verbs.workspaces import check_name
 from mailhearth_core.warmup.policy import Policy, apply
 
 SCOPES = ("pool", "workspace", "network")

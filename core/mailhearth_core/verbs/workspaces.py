@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
-from mailhearth_core.errors import Conflict, InvalidValue, NotFound
+from mailhearth_core.errors import Conflict, NotFound
+from mailhearth_core.names import check_name
 from mailhearth_core.storage.doors import Database, one
 from mailhearth_core.verbs.wishes import Actor
-
-NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-
-
-def check_name(field: str, name: str) -> str:
-    """A DNS label (RFC 1123), as Kubernetes names are."""
-    if not NAME.fullmatch(name):
-        raise InvalidValue(
-            field, name, "a-z, 0-9 and inner hyphens, 1 to 63 characters, as in 'team-north'"
-        )
-    return name
 
 
 def create(database: Database, name: str, actor: Actor) -> UUID:

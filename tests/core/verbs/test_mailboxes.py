@@ -130,7 +130,7 @@ def test_a_sandbox_takes_no_server_beyond_this_machine(installation: TestInstall
     workspace = installation.workspace()
     pool = installation.pool(workspace)
     far = spec(imap="imap.example.com:993", tls="implicit")
-    with pytest.raises(Conflict, match="is not on this machine") as caught:
+    with pytest.raises(Conflict, match="is no server of this sandbox") as caught:
         mailboxes.add(installation.door, workspace, pool, far, ACTOR)
     assert caught.value.code == "sandbox_refused"
     mailboxes.add(installation.door, workspace, pool, spec(), ACTOR)
@@ -139,7 +139,7 @@ def test_a_sandbox_takes_no_server_beyond_this_machine(installation: TestInstall
         lambda: mailboxes.reconnect(installation.door, workspace, row, far, ACTOR),
         lambda: attempts.start(installation.door, workspace, row, far, "local"),
     ):
-        with pytest.raises(Conflict, match="is not on this machine"):
+        with pytest.raises(Conflict, match="is no server of this sandbox"):
             change()
 
 

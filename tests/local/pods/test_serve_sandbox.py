@@ -122,7 +122,7 @@ def test_a_sandbox_takes_mailboxes_on_its_own_server_and_no_others(
     with pytest.raises(InvalidValue, match="implicit or starttls"):
         installation.mailbox(workspace, pool, "a@harbour.test", tls="none", **there)
     for host in ("imap.example.com", "imap.harbour.test", "imap.sandbox.test.example.com"):
-        with pytest.raises(Conflict, match="is not on this machine"):
+        with pytest.raises(Conflict, match="is no server of this sandbox"):
             installation.mailbox(
                 workspace,
                 pool,

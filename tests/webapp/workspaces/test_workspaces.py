@@ -22,7 +22,9 @@ def test_a_person_makes_a_workspace_and_sees_it_being_prepared(web: Web) -> None
         ("", "Give it a name"),
         ("My Team", "Use a-z"),
         ("-x", "Use a-z"),
-        ("a" * 64, "At most 63"),
+        ("a" * 51, "At most 50"),
+        ("system", "reserved"),
+        ("kube-team", "reserved"),
     ):
         refused = ann.submit("/workspaces/new", {"name": name})
         assert refused.status_code == 422

@@ -6,7 +6,9 @@ from typing import Any
 
 from flask_wtf import FlaskForm
 from wtforms import StringField, ValidationError
-from wtforms.validators import DataRequired, Length, Regexp
+from wtforms.validators import DataRequired
+
+from mailhearth_core.names import why_not
 
 NAME_HELP = "Lower-case letters, digits and hyphens, as in team-north. It can be changed later."
 
@@ -16,15 +18,13 @@ class Name(FlaskForm):  # type: ignore[misc]
         "Name",
         description=NAME_HELP,
         filters=[lambda text: (text or "").strip()],
-        validators=[
-            DataRequired("Give it a name."),
-            Length(max=63, message="At most 63 characters."),
-            Regexp(
-                r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
-                message="Use a-z, 0-9 and hyphens between them, as in team-north.",
-            ),
-        ],
+        validators=[DataRequired("Give it a name.")],
     )
+
+    def validate_name(self, field: StringField) -> None:
+        problem = why_not(field.data)
+        if problem is not None:
+            raise ValidationError(problem)
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)

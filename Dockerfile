@@ -45,7 +45,8 @@ RUN groupadd --gid 10001 mailhearth \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin mailhearth
 ENV PATH=/opt/mailhearth/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1
+    PYTHONDONTWRITEBYTECODE=1 \
+    MALLOC_ARENA_MAX=2
 USER 10001:10001
 WORKDIR /tmp
 ENTRYPOINT ["mailhearth"]

@@ -14,7 +14,6 @@ from typing import Any
 import kopf
 import psycopg
 import structlog
-from kubernetes import client
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from mailhearth_core import logs, metrics
@@ -22,8 +21,8 @@ from mailhearth_core.errors import MailhearthError
 from mailhearth_core.provisioning.outbox import CHANNEL
 from mailhearth_core.storage.doors import Database, TenantDoor
 from mailhearth_core.storage.installation import read_installation
+from mailhearth_operator import watching
 from mailhearth_operator.cluster.api import Api
-from mailhearth_operator.cluster.kinds import WATCHED, Kind
 from mailhearth_operator.cluster.seen import Seen
 from mailhearth_operator.engine.context import Context
 from mailhearth_operator.engine.events import Events
@@ -154,8 +153,8 @@ class Operator:
         namespaces = self.settings.watched()
         self._ready.set()
         await kopf.operator(
-            registry=_registry(self.reconciler, self.api),
-            settings=_kopf_settings(),
+            registry=watching.registry(self.reconciler, self.api),
+            settings=watching.settings(),
             standalone=True,
             namespaces=list(namespaces),
             stop_flag=self._stop_kopf,
@@ -188,6 +187,8 @@ class Operator:
 
     def _around(self, name: str, pause: float, work: Callable[[], Any]) -> None:
         failing = False
+        if pause >= COMPARE_S:  # what there is has just been read
+            self._stopping.wait(pause)
         while not self._stopping.is_set():
             try:
                 work()
@@ -225,53 +226,6 @@ class Operator:
         while not self._stopping.is_set() and time.monotonic() < until:
             if list(listening.notifies(timeout=STOP_S, stop_after=1)):
                 return
-
-
-def _kopf_settings() -> kopf.OperatorSettings:
-    """Kopf watches and does nothing else: no annotations, no finalizers, no events of its own."""
-    settings = kopf.OperatorSettings()
-    settings.posting.enabled = False
-    settings.scanning.disabled = True
-    settings.watching.server_timeout = 240
-    settings.watching.connect_timeout = 10
-    settings.networking.request_timeout = 30
-    settings.queueing.worker_limit = 32
-    return settings
-
-
-def _registry(reconciler: Reconciler, api: Api) -> kopf.OperatorRegistry:
-    """Handlers of watch events: they take note, and put keys on the queue."""
-    registry = kopf.OperatorRegistry()
-
-    @kopf.on.login(registry=registry)
-    def login(**about: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**about) or _as(api.configuration)
-
-    for kind in WATCHED:
-        _watch(registry, kind, reconciler)
-    return registry
-
-
-def _as(configuration: client.Configuration) -> kopf.ConnectionInfo:
-    """The account of our own client, for Kopf's."""
-    scheme, _, token = (configuration.get_api_key_with_prefix("BearerToken") or "").rpartition(" ")
-    return kopf.ConnectionInfo(
-        server=configuration.host,
-        ca_path=configuration.ssl_ca_cert,
-        insecure=not configuration.verify_ssl,
-        scheme=scheme or None,
-        token=token or None,
-        certificate_path=configuration.cert_file,
-        private_key_path=configuration.key_file,
-    )
-
-
-def _watch(registry: kopf.OperatorRegistry, kind: Kind, reconciler: Reconciler) -> None:
-    group, _, version = kind.api.rpartition("/")
-
-    @kopf.on.event(group, version, kind.plural, registry=registry, id=f"see-{kind.plural}")
-    async def see(event: Any, **_: Any) -> None:
-        reconciler.took_place(kind, event["type"], dict(event["object"]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -31,7 +31,7 @@ class OperatorSettings(ProcessSettings):
         (), description="namespaces to watch, separated by commas; by default the release's own"
     )
     name: str = Field("operator", description="name of this pod, in events")
-    threads: int = Field(4, ge=1, le=64, description="resources that are worked on at once")
+    threads: int = Field(8, ge=1, le=64, description="resources that are worked on at once")
     allow_app_passwords: bool = Field(
         False, description="true lets passwords be used with Gmail and Microsoft hosts"
     )
@@ -61,6 +61,7 @@ class PlatformFile(BaseModel):
     database_port: int = Field(5432, alias="databasePort")
     redis_secret: str = Field(alias="redisSecret")
     redis_port: int = Field(6379, alias="redisPort")
+    oauth_secret: str | None = Field(None, alias="oauthSecret")
     environment: str = "production"
     dns_namespace: str = Field("kube-system", alias="dnsNamespace")
     dns_ports: tuple[int, ...] = Field((53, 1053, 5353), alias="dnsPorts")

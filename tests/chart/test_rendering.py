@@ -38,11 +38,13 @@ def variables(settings: type[ProcessSettings]) -> set[str]:
     return {f"{PREFIX}{field.upper()}" for field in settings.model_fields}
 
 
+FOR_LINKS = {f"{PREFIX}{name}" for name in ("LOCAL_SIGN_IN", "PUBLIC_URL")}
+"""Of `mailhearth sign-in link` in the operator's pod."""
 KNOWN = {
     "web": variables(WebSettings),
     "scheduler": variables(SchedulerSettings),
-    "operator": variables(OperatorSettings),
-    "let-go": variables(OperatorSettings),
+    "operator": variables(OperatorSettings) | FOR_LINKS,
+    "let-go": variables(OperatorSettings) | FOR_LINKS,
     "volume": set(),
     "prepare": variables(OwnerSettings),
     "backup": variables(OwnerSettings),
@@ -396,8 +398,10 @@ def test_the_platform_says_all_that_the_operator_reads() -> None:
         assert platform.keys() == {
             *("image", "pullPolicy", "imagePullSecrets", "installation", "releaseNamespace"),
             *("environment", "databaseUrl", "databaseCa", "databasePort", "redisSecret"),
-            *("redisPort", "dnsNamespace", "dnsPorts", "mailPorts", "settings"),
+            *("redisPort", "oauthSecret", "dnsNamespace", "dnsPorts", "mailPorts", "settings"),
         }
+        named = "users-clients" if case == "gitops" else None
+        assert platform["oauthSecret"] == named
         assert platform["installation"] == "mh/mailhearth"
         assert all(isinstance(value, str) for value in platform["settings"].values())
         secrets = {

@@ -46,6 +46,7 @@ CASES: Mapping[str, Json] = {
             "tls": {"enabled": True, "existingSecret": "users-web-tls"},
             "oidc": {"existingSecret": "users-oidc"},
         },
+        "workers": {"oauth": {"existingSecret": "users-clients"}},
     },
     "cert-manager": {
         "tls": {"issuer": {"name": "house", "kind": "ClusterIssuer"}},

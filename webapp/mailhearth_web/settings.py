@@ -19,6 +19,7 @@ from mailhearth_core.oauth.addresses import (
 )
 from mailhearth_core.secrets import Secret
 from mailhearth_core.settings import (
+    Environment,
     Networks,
     Port,
     QueueSettings,
@@ -92,7 +93,9 @@ class WebSettings(QueueSettings):
         description="OpenID providers that people sign in with, as TOML: docs/sign-in.md",
     )
     local_sign_in: bool = Field(
-        False, description="true allows the one-time links of an installation on one machine"
+        False,
+        description="true allows the one-time links of an installation on one machine, or of a "
+        "sandbox in a cluster",
     )
     allow_app_passwords: bool = Field(
         False, description="true takes passwords for Gmail and Microsoft hosts, as the workers do"
@@ -175,8 +178,13 @@ class WebSettings(QueueSettings):
         if info.data.get("oidc_providers"):
             raise _problem("it cannot be used beside OpenID providers")
         public_host = urlsplit(info.data.get("public_url", "")).hostname
-        if not is_loopback(public_host) or not is_loopback(info.data.get("web_host")):
-            raise _problem("it is for an installation that only this machine can reach")
+        # A sandbox in a cluster is `staging`: it holds no real mailbox, and is reached by a
+        # port that kubectl forwards to the address of whoever opens the link.
+        sandbox = info.data.get("environment") is Environment.STAGING
+        if not is_loopback(public_host) or not (sandbox or is_loopback(info.data.get("web_host"))):
+            raise _problem(
+                "it is for an installation that only this machine can reach, or a sandbox"
+            )
         return value
 
     @field_validator(

@@ -99,6 +99,12 @@ postgresql://{{ include "mailhearth.databaseAddress" . }}&options=-csearch_path%
 {{- else }}http{{ ternary "s" "" .Values.web.tls.enabled }}://localhost:{{ .Values.web.service.port }}{{ end -}}
 {{- end }}
 
+{{/* "true" where one-time links open the dashboard: in a sandbox without an OpenID provider. */}}
+{{- define "mailhearth.localSignIn" -}}
+{{- $own := regexMatch "^https?://(localhost|127\\.0\\.0\\.1)(:[0-9]+)?$" (include "mailhearth.publicUrl" .) -}}
+{{- if and .Values.sandbox.enabled (not .Values.web.oidc.existingSecret) $own }}true{{ end -}}
+{{- end }}
+
 {{/* The Secret of a service's certificate: (list $ service [existing]). */}}
 {{- define "mailhearth.tlsSecret" -}}
 {{- $existing := "" }}{{ if gt (len .) 2 }}{{ $existing = index . 2 }}{{ end -}}

@@ -46,6 +46,7 @@ COMMANDS = {
     "restore": ("backups:restore", "Bring the database back."),
     "serve-postgres": ("pods:serve_postgres", "Run a Postgres for a trial, with TLS only."),
     "serve-valkey": ("pods:serve_valkey", "Run a Valkey for a trial, with TLS only."),
+    "redis-acl": ("pods:redis_acl", "Print the users that a Redis of your own needs."),
     "serve-sandbox": ("pods:serve_sandbox", "Run the mail sandbox for a cluster."),
     "sandbox-zone": ("pods:sandbox_zone", "Print the sandbox's DNS zone, for workers."),
 }

@@ -13,6 +13,7 @@ from mailhearth_local.cli.examine import FAIL, OK, WARN, Finding
 from mailhearth_local.cli.options import common
 from mailhearth_local.cli.output import emit_json, visible
 from mailhearth_local.cli.session import Session
+from mailhearth_local.services.attach import ELSEWHERE
 from mailhearth_local.services.runfile import running
 
 COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
@@ -26,7 +27,8 @@ def doctor(session: Session) -> int:
     It looks at the data folder, the services, the schema, the database roles, the private keys
     (there, readable by this account only, and the ones that the database knows), the processes,
     overdue work, the clock, the mailboxes and the size of pools. It changes nothing, but starts
-    the database for itself when nothing runs.
+    the database for itself when nothing runs. In a pod of the operator it looks at the database,
+    its roles, the Secrets of the keys, overdue work, the clock, the mailboxes and the pools.
 
     \b
     Example:
@@ -54,17 +56,17 @@ def doctor(session: Session) -> int:
 
 
 def _findings(session: Session) -> Iterator[Finding]:
-    folder = examine.data_folder(session.data)
-    yield from folder
-    run = running(session.data)
-    yield from examine.processes(run)
+    in_a_pod = bool(session.environ.get(ELSEWHERE))
+    if not in_a_pod:
+        yield from examine.data_folder(session.data)
+        yield from examine.processes(running(session.data))
     with ExitStack() as stack:
         try:
             attached = stack.enter_context(session.attached())
         except MailhearthError as error:
             yield Finding("database", FAIL, error.message, error.hint)
             return
-        for check in examine.CHECKS:
+        for check in examine.CHECKS_OF_A_CLUSTER if in_a_pod else examine.CHECKS:
             try:
                 yield from check(attached)
             except MailhearthError as error:

@@ -28,8 +28,10 @@ from mailhearth_core.verbs import blockers, capacity, keys, mailboxes, pools, wo
 from mailhearth_core.warmup.policy import Policy
 from mailhearth_local.cli.output import short_time
 from mailhearth_local.cli.owner import owner_url, role_prefix
+from mailhearth_local.saved_keys.places import ClusterPlace, watched_namespaces
 from mailhearth_local.services.attach import Attached
 from mailhearth_local.services.runfile import RunFile
+from mailhearth_operator.cluster.api import Api
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 LOW_SPACE = 1 << 30
@@ -204,6 +206,26 @@ def private_keys(attached: Attached) -> Iterator[Finding]:
     yield Finding("keys", OK, f"{good} private keys are there and match")
 
 
+def key_secrets(attached: Attached) -> Iterator[Finding]:
+    """Every key that the database knows is in its Secret, and the same one."""
+    place = ClusterPlace(Api.connect(), watched_namespaces(attached.stack.environ))
+    there = {(one.workspace_id, one.version): one.key.fingerprint for one in place.collect()}
+    good = 0
+    for workspace in workspaces.listing(attached.cli):
+        workspace_id, name = workspace["workspace_id"], workspace["name"]
+        for row in keys.listing(attached.door, workspace_id):
+            if row["state"] == "destroyed":
+                continue
+            found = there.get((workspace_id, row["version"]))
+            if found == row["fingerprint"]:
+                good += 1
+                continue
+            what = "is missing" if found is None else "is another one"
+            text = f"{name}: the Secret of key version {row['version']} {what}"
+            yield Finding("keys", FAIL, text, "see docs/kubernetes.md, KeysMissing")
+    yield Finding("keys", OK, f"{good} private keys are there and match")
+
+
 def overdue(attached: Attached) -> Iterator[Finding]:
     """Work that should have been done."""
     with attached.cli.tx() as conn:
@@ -222,6 +244,8 @@ def overdue(attached: Attached) -> Iterator[Finding]:
                 f"since {short_time(group['oldest_due_at'])} ({group['reason']})"
             )
             hint = "see log/worker.log" if attached.running else "start `mailhearth up`"
+            if attached.elsewhere:
+                hint = "see `kubectl describe mbp`, and the logs of its workers"
             yield Finding("work", FAIL if attached.running else WARN, text, hint)
     if not late:
         due = sum(group["due_now"] for group in groups)
@@ -266,3 +290,5 @@ CHECKS: tuple[Callable[[Attached], Iterator[Finding]], ...] = (
     overdue,
     tenants,
 )
+CHECKS_OF_A_CLUSTER = (database, roles, key_secrets, overdue, tenants)
+"""What can be seen from a pod of the operator, whose logins may not read what was migrated."""

@@ -114,6 +114,24 @@ def serve_valkey(
     click.get_current_context().exit(valkey.serve(place, listen, port))
 
 
+@click.command("redis-acl")
+def redis_acl() -> None:
+    """Print the users of a Redis or Valkey of your own, as lines of its ACL file.
+
+    Put passwords (letters, digits, - and _) in place of PASSWORD, and load the lines with ACL LOAD,
+    or give each to ACL SETUSER without its first word.
+
+    \b
+    Example:
+      mailhearth redis-acl
+    """
+    from mailhearth_local.pods import valkey
+
+    everything = ["~*", "&*", "+@all"]
+    for name, rules in {**valkey.user_rules(), "admin": everything}.items():
+        click.echo(" ".join(("user", name, "reset", "on", ">PASSWORD", *rules)))
+
+
 IMAP_PORT, SMTP_PORT, SMTPS_PORT = 1993, 1025, 1465
 
 

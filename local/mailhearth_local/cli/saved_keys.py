@@ -282,10 +282,10 @@ def _opened(
 
 
 def _in_cluster(session: Session, namespaces: tuple[str, ...], facts: Facts) -> Opened:
-    from mailhearth_local.saved_keys.places import ClusterPlace
+    from mailhearth_local.saved_keys.places import ClusterPlace, watched_namespaces
     from mailhearth_operator.cluster.api import Api
 
-    place = ClusterPlace(Api.connect(), namespaces or _namespaces(session))
+    place = ClusterPlace(Api.connect(), namespaces or watched_namespaces(session.environ))
 
     def find(text: str) -> UUID:
         return _id(text) or place.workspace_id(text)
@@ -315,12 +315,6 @@ def _is_in_cluster(session: Session) -> bool:
     if session.environ.get("KUBERNETES_SERVICE_HOST") and TOKEN.exists():
         return True
     return bool(session.environ.get("KUBECONFIG")) and session.given_data is None
-
-
-def _namespaces(session: Session) -> tuple[str, ...]:
-    several = session.environ.get("MAILHEARTH_NAMESPACES", "")
-    text = several or session.environ.get("MAILHEARTH_NAMESPACE", "")
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 @dataclass(frozen=True)

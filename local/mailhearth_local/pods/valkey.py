@@ -58,7 +58,7 @@ def serve(place: Place, host: str, port: int) -> int:
 
     def start() -> TlsFront:
         server.ensure_started()
-        for name, rules in _rules().items():
+        for name, rules in user_rules().items():
             server.set_user(name, passwords[name], rules)
         return TlsFront(host, port, certificate, _Backend(server.port).connect)
 
@@ -100,7 +100,8 @@ def check(place: Place, port: int) -> None:
         raise MailhearthError(f"Valkey does not answer: {error}.", code="not_ready") from None
 
 
-def _rules() -> dict[str, list[str]]:
+def user_rules() -> dict[str, list[str]]:
+    """What each user of an installation's Redis may do, as `ACL SETUSER` takes it."""
     from mailhearth_worker.wakeups.acl import rules_of_all_groups  # rq is heavy
 
     return {

@@ -74,6 +74,12 @@ class FolderPlace:
         self._store.put(saved.workspace_id, saved.version, saved.key)
 
 
+def watched_namespaces(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Those of an operator's pod; empty elsewhere."""
+    text = environ.get("MAILHEARTH_NAMESPACES") or environ.get("MAILHEARTH_NAMESPACE", "")
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 class ClusterPlace:
     """Secrets labelled `mailhearth.io/key`.
 

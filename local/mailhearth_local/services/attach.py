@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -45,6 +45,7 @@ class Attached:
         worker_environment: what a worker process of this folder needs.
         stack: started only when nothing else runs.
         dashboard: None when none runs.
+        elsewhere: the installation is not of this machine: this is a pod of its operator.
     """
 
     cli: Database
@@ -57,6 +58,7 @@ class Attached:
     worker_environment: Callable[[], dict[str, str]]
     stack: Stack
     dashboard: Dashboard | None = None
+    elsewhere: bool = False
 
 
 @contextmanager
@@ -135,7 +137,7 @@ def _elsewhere(stack: Stack, url: Secret) -> Iterator[Attached]:
         )
 
     with _to_running(stack, url, Secret(""), no_workers) as attached:
-        yield attached
+        yield replace(attached, elsewhere=True)
 
 
 @contextmanager

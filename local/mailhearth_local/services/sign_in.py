@@ -16,6 +16,7 @@ from mailhearth_core.settings import is_loopback
 from mailhearth_core.storage.doors import Database
 from mailhearth_core.verbs import people
 from mailhearth_core.verbs.wishes import Actor
+from mailhearth_local.services.attach import ELSEWHERE
 
 DEFAULT_URL = "http://127.0.0.1:8787"
 """Of the dashboard that `mailhearth up` runs."""
@@ -38,13 +39,20 @@ def dashboard_url(environ: Mapping[str, str]) -> str:
     """Where people open the dashboard, if links may be used there.
 
     Raises:
-        Conflict: people sign in with OpenID providers, or the dashboard is not this machine's own.
+        Conflict: people sign in with OpenID providers, or the dashboard is neither this machine's
+            own nor a sandbox's.
         InvalidValue: MAILHEARTH_PUBLIC_URL is no address.
     """
     hint = "Sign in with a provider; `mailhearth admin grant` makes administrators."
     if any(environ.get(f"MAILHEARTH_OIDC_PROVIDERS{end}") for end in ("", "_FILE")):
         raise Conflict(
             "One-time links are refused where OpenID providers are configured.",
+            hint=hint,
+            code="local_sign_in_refused",
+        )
+    if environ.get(ELSEWHERE) and environ.get("MAILHEARTH_LOCAL_SIGN_IN") != "true":
+        raise Conflict(
+            "One-time links are for one machine, and for a sandbox in a cluster.",
             hint=hint,
             code="local_sign_in_refused",
         )

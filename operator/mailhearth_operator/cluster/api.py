@@ -20,7 +20,8 @@ APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 TIMEOUT = (5.0, 20.0)
 """To connect, and between two bytes of an answer; seconds."""
-PAGE = 500
+PAGE = 100
+"""Objects in one answer; a page of 500 Deployments is 40 MB while it is read."""
 
 
 class Forbidden(MailhearthError):

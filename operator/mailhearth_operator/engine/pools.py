@@ -12,7 +12,7 @@ from mailhearth_core.errors import NotYet
 from mailhearth_core.verbs import mailboxes
 from mailhearth_operator.cluster.keys import secret_name
 from mailhearth_operator.cluster.kinds import BY_NAME, POOL, WORKSPACE, Object
-from mailhearth_operator.engine.claims import claimed, is_foreign, is_others
+from mailhearth_operator.engine.claims import is_foreign, is_others
 from mailhearth_operator.engine.context import SQL, Context, machine, manager_of
 from mailhearth_operator.engine.demand import Demands
 from mailhearth_operator.engine.differences import is_as_wished
@@ -25,7 +25,7 @@ from mailhearth_operator.engine.finalizer import (
 from mailhearth_operator.engine.mailboxes import DeclaredMailboxes
 from mailhearth_operator.engine.queue import WorkQueue
 from mailhearth_operator.engine.related import deployment_of, workspace_name
-from mailhearth_operator.engine.status import Statuses
+from mailhearth_operator.engine.status import COUNTS, Statuses
 from mailhearth_operator.engine.workspaces import (
     ACTOR,
     Standing,
@@ -99,7 +99,6 @@ class Pools:
         standing = self._standing(obj, spec)
         if standing is None:
             return
-        obj = claimed(self._context, POOL, obj)
         if standing.ending:
             self._apply(self._resolved(spec, standing))
             return
@@ -131,7 +130,7 @@ class Pools:
         return workspace is not None and is_others(self._context, workspace)
 
     def _standing(self, obj: Object, spec: PoolSpec) -> Standing | None:
-        """The workspace; None after saying that there is none."""
+        """The workspace, claimed, and its pools with it; None after saying that there is none."""
         if self._context.seen.get(WORKSPACE, spec.namespace, spec.workspace) is None:
             told = (
                 f"There is no Workspace {spec.workspace} in namespace {spec.namespace}. "
@@ -278,7 +277,10 @@ class Pools:
             _degraded(parts, row["unopened"]),
             *parts,
         ]
+        before = obj.get("status", {})
         self._statuses.write(POOL, obj, conditions, facts)
+        if any(before.get(count, 0) != facts[count] for count in COUNTS):
+            self._queue.add((WORKSPACE.name, spec.namespace, spec.workspace))
 
     def _cannot(self, obj: Object, why: Condition) -> None:
         """Says on the resource what it waits for."""

@@ -7,6 +7,7 @@ import structlog
 from mailhearth_core.errors import MailhearthError
 from mailhearth_operator.cluster.kinds import (
     BY_NAME,
+    CHILDREN,
     KEY_LABEL,
     LOGIN_LABEL,
     POOL,
@@ -32,6 +33,8 @@ from mailhearth_operator.resources.conditions import DEGRADED, READY, Condition
 log = structlog.get_logger()
 QUIET_CODES = ("try_later", "conflict", "not_found", "api_unavailable", "transaction_undone")
 """Errors that pass by themselves, or that cannot be told: nothing is said on the resource."""
+SETTLES_S = 0.5
+"""Controllers write a Deployment several times while its pods come; one look does for all of it."""
 
 
 class Reconciler:
@@ -115,14 +118,17 @@ class Reconciler:
             self.context.seen.drop(kind, obj)  # its label was taken off
         elif not self.context.seen.put(kind, obj):
             return
+        after = SETTLES_S if kind in CHILDREN else 0.0
         for key in self._concerned(kind, obj):
-            self.queue.add(key)
+            self.queue.add(key, after=after)
 
     def _concerned(self, kind: Kind, obj: Object) -> list[Key]:
         meta = obj["metadata"]
         namespace, name = meta["namespace"], meta["name"]
         if kind in (WORKSPACE, POOL):
             keys: list[Key] = [(kind.name, namespace, name)]
+            if kind is POOL and self.context.seen.get(POOL, namespace, name) is None:
+                keys.append((WORKSPACE.name, namespace, workspace_name(obj)))  # it counts them
             if kind is WORKSPACE:
                 keys += [
                     (POOL.name, namespace, pool["metadata"]["name"])

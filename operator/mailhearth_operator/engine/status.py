@@ -33,7 +33,7 @@ class Statuses:
         """Brings the status of `obj` up; True when something was written.
 
         Args:
-            facts: further fields of the status; those of `COUNTS` may wait.
+            facts: further fields of the status; those of `COUNTS` may wait, but for the first.
         """
         meta, old = obj["metadata"], obj.get("status", {})
         generation: int = meta["generation"]
@@ -45,8 +45,9 @@ class Statuses:
             **facts,
         }
         rest = {key: value for key, value in wished.items() if key not in COUNTS}
+        first = not old.get(COUNTS[0])
         if is_as_wished(old, rest) and (
-            is_as_wished(old, wished) or not self._may_count(meta["uid"])
+            is_as_wished(old, wished) or not (first or self._may_count(meta["uid"]))
         ):
             return False
         with self._lock:

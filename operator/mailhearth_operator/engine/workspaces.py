@@ -34,8 +34,8 @@ from mailhearth_operator.engine.finalizer import (
     sync_finalizer,
 )
 from mailhearth_operator.engine.queue import WorkQueue
-from mailhearth_operator.engine.related import workspace_name
-from mailhearth_operator.engine.status import Statuses
+from mailhearth_operator.engine.related import pools_of, workspace_name
+from mailhearth_operator.engine.status import COUNTS, Statuses
 from mailhearth_operator.manifests.model import POOL_LABEL
 from mailhearth_operator.resources.conditions import (
     FOLLOWED,
@@ -132,6 +132,7 @@ class Workspaces:
         facts: dict[str, Any] = {
             "installation": self._context.installation,
             "workspaceId": str(workspace_id),
+            **self._counts(namespace, name),
         }
         active = [version for version, state in versions if state == "active"]
         if active:
@@ -267,11 +268,18 @@ class Workspaces:
 
     # -- pools --------------------------------------------------------------------------------
 
+    def _counts(self, namespace: str, name: str) -> dict[str, int]:
+        """Of all its pools, as their statuses tell them."""
+        pools = pools_of(self._context.seen, namespace, name)
+        return {
+            count: sum(pool.get("status", {}).get(count, 0) for pool in pools) for count in COUNTS
+        }
+
     def _concerned_pools(self, workspace: Object) -> list[Object]:
         """Its own, and those of other workspaces that share a worker group with them."""
         meta = workspace["metadata"]
         pools = self._context.seen.all(POOL, meta["namespace"])
-        own = [pool for pool in pools if workspace_name(pool) == meta["name"]]
+        own = pools_of(self._context.seen, meta["namespace"], meta["name"])
         shared = {pool["spec"].get("workerGroup") for pool in own} - {None}
         return own + [
             pool

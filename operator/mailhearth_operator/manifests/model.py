@@ -26,6 +26,7 @@ class Platform:
         database_url: without a login; each worker finds its own under `/logins`.
         database_ca: ConfigMap whose `ca.crt` signs the database's certificate; None: the system's.
         redis_secret: Secret with the key `url`, of the workers' Redis login.
+        oauth_secret: Secret with `google-client-secret`, `microsoft-client-secret`, or one of them.
         image_pull_secrets: Secrets with a login of the image's registry.
         environment: `production`, `staging` or `development`.
         settings: further variables of the workers, by name.
@@ -38,6 +39,7 @@ class Platform:
     redis_secret: str
     pull_policy: str = "IfNotPresent"
     database_ca: str | None = None
+    oauth_secret: str | None = None
     image_pull_secrets: tuple[str, ...] = ()
     environment: str = "production"
     settings: Mapping[str, str] = field(default_factory=dict)

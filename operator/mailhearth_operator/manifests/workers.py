@@ -174,7 +174,27 @@ def _environment(platform: Platform, pool: Pool) -> list[Object]:
             "name": "MAILHEARTH_REDIS_URL",
             "valueFrom": {"secretKeyRef": {"name": platform.redis_secret, "key": "url"}},
         },
+        *_oauth(platform),
         *({"name": name, "value": values[name]} for name in sorted(values)),
+    ]
+
+
+def _oauth(platform: Platform) -> list[Object]:
+    """The secrets of OAuth clients; one that its Secret does not have is not set."""
+    if platform.oauth_secret is None:
+        return []
+    return [
+        {
+            "name": f"MAILHEARTH_{owner.upper()}_CLIENT_SECRET",
+            "valueFrom": {
+                "secretKeyRef": {
+                    "name": platform.oauth_secret,
+                    "key": f"{owner}-client-secret",
+                    "optional": True,
+                }
+            },
+        }
+        for owner in ("google", "microsoft")
     ]
 
 

@@ -90,6 +90,7 @@ def test_a_link_signs_in_once(cli: Cli, web: Database) -> None:
         ({"MAILHEARTH_PUBLIC_URL": "https://mail.example.com"}, "local_sign_in_refused"),
         ({"MAILHEARTH_PUBLIC_URL": "http://192.0.2.7:8787"}, "local_sign_in_refused"),
         ({"MAILHEARTH_PUBLIC_URL": "mail.example.com"}, "invalid_value"),
+        ({"MAILHEARTH_CLI_DATABASE_URL": "postgresql://db/x"}, "local_sign_in_refused"),
     ],
 )
 def test_links_are_refused_beyond_this_machine(

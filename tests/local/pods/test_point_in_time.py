@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import psycopg
 import pytest
 
 from mailhearth_core.storage.roles import LOGIN_ROLES
+from mailhearth_local.pods.backup import STAMP
+from waiting import wait_for
 
 
 @pytest.fixture
@@ -58,6 +60,10 @@ def test_exactly_what_was_there_at_the_named_moment_comes_back(
         "backup", "base", "--to", str(backups), "--archive", str(archive), environ=environ
     )
     assert done.returncode == 0, done.stderr
+    # Copies bear the second in which they were begun, and one of the moment's own second is not
+    # taken: it may be of later.
+    (copy,) = backups.iterdir()
+    wait_for(lambda: f"{datetime.now(UTC):{STAMP}}" > copy.stem.rpartition("-")[2])
     first = remember(url, "first")
     remember(url, "second")
     words = [

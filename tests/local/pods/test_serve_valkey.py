@@ -104,3 +104,23 @@ def test_a_crash_of_the_child_ends_the_process_and_loses_nothing(
     again = pod.start("serve-valkey", *words, "--port", "0")
     with client(url("admin", again.await_event("ready")["port"])) as admin:
         assert admin.get("word") == b"kept"
+
+
+def test_the_printed_users_of_a_redis_of_ones_own_are_these(
+    pod: Any, words: list[str], url: Callable[..., Secret]
+) -> None:
+    printed = pod.run("redis-acl")
+    assert printed.returncode == 0
+    lines = [line.split(" ") for line in printed.stdout.splitlines()]
+    assert sorted(line[1] for line in lines) == sorted(USERS)
+    program = pod.start("serve-valkey", *words, "--port", "0")
+    port = program.await_event("ready")["port"]
+
+    def rights(admin: Any, name: str) -> Any:
+        found = admin.execute_command("ACL", "GETUSER", name)
+        return {key: value for key, value in found.items() if key != b"passwords"}
+
+    with client(url("admin", port)) as admin:
+        for _, name, *rules in lines:
+            admin.execute_command("ACL", "SETUSER", f"own-{name}", *rules)
+            assert rights(admin, f"own-{name}") == rights(admin, name)

@@ -22,6 +22,8 @@ def test_two_resources_make_all_that_warmup_needs(operating: Operating) -> None:
     operating.until("MailboxPool", "sales", "Ready", "False", "Unavailable")
     operating.roll_out("sales-workers")
     operating.until("MailboxPool", "sales", "Ready", "True", "AsWished")
+    counted = ("Workspace", "acme")
+    wait_for(lambda: (operating.get(*counted) or {})["status"].get("mailboxes") == 1)
     place = {"namespace": operating.namespace, "pool": "sales"}
     shown = operating.registry.get_sample_value
     assert shown("mailhearth_pool_available_workers", place) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -74,6 +75,25 @@ def test_the_workers_own_settings_accept_the_environment() -> None:
     assert settings.groups == ("g1",)
     assert (settings.metrics_port, settings.health_port) == (9090, 8081)
     assert str(settings.keys_folder) == "/keys"
+
+
+def test_secrets_of_oauth_clients_come_from_the_secret_that_is_named() -> None:
+    platform = replace(PLATFORM, oauth_secret="clients")
+    (container,) = deployment(platform, pool())["spec"]["template"]["spec"]["containers"]
+    asked = {
+        e["name"]: e["valueFrom"]["secretKeyRef"]
+        for e in container["env"]
+        if e["name"].endswith("_CLIENT_SECRET")
+    }
+    assert asked.keys() <= {f"MAILHEARTH_{field.upper()}" for field in WorkerSettings.model_fields}
+    assert asked == {
+        f"MAILHEARTH_{owner}_CLIENT_SECRET": {
+            "name": "clients",
+            "key": f"{owner.lower()}-client-secret",
+            "optional": True,  # an installation may have a client at one of them only
+        }
+        for owner in ("GOOGLE", "MICROSOFT")
+    }
 
 
 def test_selectors_agree_and_all_belongs_to_the_resource() -> None:

@@ -130,6 +130,7 @@ def test_without_the_setting_there_are_no_links(
     [
         {"MAILHEARTH_PUBLIC_URL": "https://mail.example.org"},
         {"MAILHEARTH_WEB_HOST": "0.0.0.0"},
+        {"MAILHEARTH_PUBLIC_URL": "https://mail.example.org", "MAILHEARTH_ENVIRONMENT": "staging"},
         {
             "MAILHEARTH_OIDC_PROVIDERS": "[idp]\nissuer = 'https://idp.example.org'\n"
             "client_id = 'mailhearth'"
@@ -142,3 +143,8 @@ def test_links_are_refused_beyond_one_machine(changes: dict[str, str]) -> None:
         WebSettings.load(HARMLESS | SWITCH | changes)
     (problem,) = refused.value.problems
     assert problem.startswith("MAILHEARTH_LOCAL_SIGN_IN: ")
+
+
+def test_a_sandbox_in_a_cluster_takes_links_too() -> None:
+    pod = {"MAILHEARTH_WEB_HOST": "0.0.0.0", "MAILHEARTH_ENVIRONMENT": "staging"}
+    assert WebSettings.load(HARMLESS | SWITCH | pod).local_sign_in

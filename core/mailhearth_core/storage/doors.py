@@ -28,6 +28,15 @@ from mailhearth_core.storage.roles import Roles, login_url, without_login
 
 Connection = psycopg.Connection[DictRow]
 CONNECT_SECONDS = 5
+VANISHED = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""libpq's words (seconds, milliseconds): a server whose machine or network is gone without a word
+is noticed after 25 s. The kernel's own patience is a quarter of an hour with data under way, and
+two hours without. Source: https://www.postgresql.org/docs/current/libpq-connect.html"""
 TRUSTED_S = 5.0
 """A connection that a thread kept until these seconds ago is taken without asking the server."""
 UNDONE = "transaction_undone"
@@ -92,6 +101,7 @@ class Database:
                         "row_factory": dict_row,
                         "connect_timeout": CONNECT_SECONDS,
                         "application_name": self._name,
+                        **VANISHED,
                     },
                     min_size=0,
                     max_size=self._max_size,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
@@ -14,7 +16,7 @@ from psycopg_pool import ConnectionPool
 from database import TestInstallation
 from mailhearth_core.errors import ServiceUnavailable
 from mailhearth_core.secrets import Secret
-from mailhearth_core.storage.doors import UNDONE, Database, Kept, TenantDoor, one
+from mailhearth_core.storage.doors import UNDONE, VANISHED, Database, Kept, TenantDoor, one
 
 
 def test_a_workspace_is_named_for_one_transaction(installation: TestInstallation) -> None:
@@ -71,6 +73,23 @@ def test_broken_connections_are_replaced(installation: TestInstallation) -> None
         broken_inside()
     with database.tx() as conn:
         assert conn.execute("SELECT environment FROM installation").fetchall()
+
+
+def test_a_server_that_vanished_is_noticed_by_the_kernel(installation: TestInstallation) -> None:
+    """Nothing on loopback vanishes without a word; so what the socket itself was told is read."""
+    web = installation.database("web")
+    with web.tx() as conn, socket.socket(fileno=os.dup(conn.fileno())) as opened:
+        told = {
+            name: opened.getsockopt(socket.IPPROTO_TCP, option)
+            for name, option in (
+                ("keepalives_idle", socket.TCP_KEEPIDLE),
+                ("keepalives_interval", socket.TCP_KEEPINTVL),
+                ("keepalives_count", socket.TCP_KEEPCNT),
+                ("tcp_user_timeout", socket.TCP_USER_TIMEOUT),
+            )
+        }
+        assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert told == VANISHED
 
 
 def test_a_kept_connection_is_asked_nothing_and_replaced_all_the_same(

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from cluster import CHART, ROOT, Cluster, Json, build_image, run, the_version_before, wait_for
+from dashboard import dashboard
 
 TAG, BEFORE = "e2e", "e2e-before"
 SANDBOX = ROOT / "examples" / "sandbox"
@@ -59,6 +60,7 @@ def test_an_installation_lives_and_ends(cluster: Cluster) -> None:
     first_mail(cluster, started)
     pods_are_killed(cluster)
     it_scales(cluster)
+    the_dashboard_agrees(cluster)
     a_pool_sleeps_and_wakes(cluster)
     keys_are_rotated(cluster)
     it_is_upgraded(cluster)
@@ -135,21 +137,33 @@ def workers_are(cluster: Cluster, pool: str, count: int) -> float:
     )
 
 
+def the_dashboard_agrees(cluster: Cluster) -> None:
+    """What kubectl applies is there, and what there is was applied."""
+    with dashboard(cluster) as page:
+        assert "acme" in page.text("/admin/workspaces")
+        assert "siesta" not in page.text("/admin/workspaces")
+        cluster.apply(SIESTA)
+        took = wait_for(
+            "it is in the dashboard", lambda: "siesta" in page.text("/admin/workspaces")
+        )
+        say(f"a workspace that was applied is in the dashboard: {took:.1f} s (goal: 5 s)")
+
+
 def a_pool_sleeps_and_wakes(cluster: Cluster) -> None:
     """With nothing to do it has no pod; a mailbox that is declared is signed in by one."""
-    cluster.apply(LATE_WORKSPACE)
-    cluster.apply(late_pool())
+    cluster.apply(SIESTA)
+    cluster.apply(siesta_pool())
     wait_for(
         "the empty pool sleeps",
-        lambda: cluster.reason("mbp", "late", "WorkersAvailable") == "Asleep",
+        lambda: cluster.reason("mbp", "siesta", "WorkersAvailable") == "Asleep",
     )
-    assert cluster.get("deploy", "late-workers")["spec"]["replicas"] == 0
-    cluster.apply(late_pool("sandbox-hana-kovar"))
-    took = workers_are(cluster, "late", 1)
+    assert cluster.get("deploy", "siesta-workers")["spec"]["replicas"] == 0
+    cluster.apply(siesta_pool("sandbox-hana-kovar"))
+    took = workers_are(cluster, "siesta", 1)
     say(f"a sleeping pool got a mailbox and woke: {took:.0f} s")
-    wait_for("the mailbox was signed in", lambda: cluster.signed_in("late"))
-    cluster.kubectl("delete", "mbp", "late")
-    cluster.kubectl("delete", "ws", "late")
+    wait_for("the mailbox was signed in", lambda: cluster.signed_in("siesta"))
+    cluster.kubectl("delete", "mbp", "siesta")
+    cluster.kubectl("delete", "ws", "siesta")
 
 
 def keys_are_rotated(cluster: Cluster) -> None:
@@ -289,22 +303,22 @@ AUTOSCALER: Json = {
     },
 }
 """Asks for a second worker once it has read what the first uses, which is more than 20 Mi."""
-LATE_WORKSPACE: Json = {
+SIESTA: Json = {
     "apiVersion": "mailhearth.io/v1alpha1",
     "kind": "Workspace",
-    "metadata": {"name": "late"},
+    "metadata": {"name": "siesta"},
     "spec": {},
 }
 
 
-def late_pool(*mailboxes: str) -> Json:
+def siesta_pool(*mailboxes: str) -> Json:
     """A pool that may sleep, with mailboxes by their Secrets."""
     return {
         "apiVersion": "mailhearth.io/v1alpha1",
         "kind": "MailboxPool",
-        "metadata": {"name": "late"},
+        "metadata": {"name": "siesta"},
         "spec": {
-            "workspaceRef": {"name": "late"},
+            "workspaceRef": {"name": "siesta"},
             "replicas": {"min": 0, "max": 1},
             "mailboxes": [{"secretName": name} for name in mailboxes],
         },

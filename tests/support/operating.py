@@ -121,6 +121,7 @@ class Operating:
         with mock.patch.dict("os.environ", {"KUBECONFIG": kubeconfig}):
             settings = OperatorSettings.load(self.variables)
             self.operator = Operator(settings, platform_file(**self.changes), self.registry)
+            self.operator.reconciler.settles = 0.05
             self._thread = threading.Thread(target=self._run, name="operator")
             self._failed: BaseException | None = None
             self._thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -54,6 +55,8 @@ from mailhearth_operator.resources.spec import PoolSpec, SpecInvalid, effective,
 log = structlog.get_logger()
 MOUNTED = ("pending", "active", "retiring")
 """States of the key versions that workers have."""
+TOGETHER = timedelta(seconds=5)
+"""`kubectl delete -f FOLDER` deletes a pool so long before its workspace, at most."""
 
 
 class Pools:
@@ -102,7 +105,8 @@ class Pools:
         if standing.ending:
             self._apply(self._resolved(spec, standing))
             return
-        sync_finalizer(self._context.api, POOL, obj, spec.deletion_policy == "Delete")
+        held = standing.deletes or spec.deletion_policy == "Delete"
+        sync_finalizer(self._context.api, POOL, obj, held)
         row = self._project(obj, spec, standing)
         if standing.keys.status == "True":
             # First the workers: a key that is being rolled out is active only when they have it.
@@ -312,19 +316,44 @@ class Pools:
             )
 
     def _end(self, obj: Object) -> None:
-        """Deletion with `deletionPolicy: Delete`: its mailboxes are removed."""
+        """Deletion: its mailboxes are removed if it says so, its workers when none needs them.
+
+        Raises:
+            NotYet: its workspace is being deleted, and they clear up for it.
+        """
         if not has_finalizer(obj):
             return
-        meta = obj["metadata"]
         if let_go_late(self._context, POOL, obj):
             return
+        if self._clears_up(obj):
+            raise NotYet("Its workers clear up for the workspace that is being deleted.")
+        meta = obj["metadata"]
         workspace_id = self._context.bound.id_of(meta["namespace"], workspace_name(obj))
-        if workspace_id is not None:
+        if workspace_id is not None and obj["spec"].get("deletionPolicy") == "Delete":
             door = self._context.door
             for box in mailboxes.listing(door, workspace_id):
                 if box["pool"] == meta["name"]:
                     mailboxes.remove(door, workspace_id, box, ACTOR)
         let_go(self._context.api, POOL, obj)
+
+    def _clears_up(self, obj: Object) -> bool:
+        """Whether its workspace goes with all its data, now or, deleted together, in a moment."""
+        meta = obj["metadata"]
+        workspace = self._context.seen.get(WORKSPACE, meta["namespace"], workspace_name(obj))
+        if workspace is None or workspace["spec"].get("deletionPolicy") != "Delete":
+            return False
+        if is_others(self._context, workspace):
+            return False
+        if not workspace["metadata"].get("deletionTimestamp"):
+            return machine() - datetime.fromisoformat(meta["deletionTimestamp"]) < TOGETHER
+        standing = self._workspaces.standing(meta["namespace"], workspace_name(obj))
+        if standing is not None and standing.ending:
+            try:
+                spec = pool_of(obj, sandbox=self._context.sandbox)
+            except SpecInvalid:
+                return False  # there never were workers
+            self._apply(self._resolved(spec, standing))
+        return True
 
 
 def _selector(obj: Object) -> str:

@@ -33,8 +33,8 @@ from mailhearth_operator.resources.conditions import DEGRADED, READY, Condition
 log = structlog.get_logger()
 QUIET_CODES = ("try_later", "conflict", "not_found", "api_unavailable", "transaction_undone")
 """Errors that pass by themselves, or that cannot be told: nothing is said on the resource."""
-SETTLES_S = 0.5
-"""Controllers write a Deployment several times while its pods come; one look does for all of it."""
+SETTLES_S = 1.5
+"""Controllers write a status several times while pods come; one look does for all of it."""
 
 
 class Reconciler:
@@ -54,6 +54,7 @@ class Reconciler:
     ) -> None:
         self.context = context
         self.namespaces = namespaces
+        self.settles = SETTLES_S
         self.queue = WorkQueue(self._ensure, threads=threads, failed=self._failed)
         self.demands = Demands(
             context.database, lambda namespace, name: self.queue.add((POOL.name, namespace, name))
@@ -109,6 +110,7 @@ class Reconciler:
     def took_place(self, kind: Kind, change: str | None, obj: Object) -> None:
         """A watch event: `change` is ADDED, MODIFIED, DELETED, or None in a first listing."""
         obj = {**obj, "apiVersion": kind.api, "kind": kind.name}
+        after = self.settles if self._is_status(kind, change, obj) else 0.0
         if change == "DELETED":
             self.context.seen.drop(kind, obj)
         elif not concerns_us(kind, obj["metadata"]):
@@ -118,9 +120,20 @@ class Reconciler:
             self.context.seen.drop(kind, obj)  # its label was taken off
         elif not self.context.seen.put(kind, obj):
             return
-        after = SETTLES_S if kind in CHILDREN else 0.0
         for key in self._concerned(kind, obj):
             self.queue.add(key, after=after)
+
+    def _is_status(self, kind: Kind, change: str | None, obj: Object) -> bool:
+        """Whether only the status of something that pools are made of has changed."""
+        meta = obj["metadata"]
+        known = self.context.seen.get(kind, meta["namespace"], meta["name"])
+        return (
+            kind in CHILDREN
+            and change == "MODIFIED"
+            and known is not None
+            and known["metadata"].get("generation") == meta.get("generation")
+            and not meta.get("deletionTimestamp")
+        )
 
     def _concerned(self, kind: Kind, obj: Object) -> list[Key]:
         meta = obj["metadata"]

@@ -70,6 +70,7 @@ class Standing:
 
     Attributes:
         ending: it is being deleted; its workers take its mail out of its mailboxes.
+        deletes: its deletion deletes its data (`spec.deletionPolicy`).
     """
 
     id: UUID
@@ -78,6 +79,7 @@ class Standing:
     timezone: str
     versions: tuple[tuple[int, str], ...]
     keys: Condition
+    deletes: bool = False
 
 
 class WorkspaceLost(MailhearthError):
@@ -141,7 +143,15 @@ class Workspaces:
         self._tell_pools(
             namespace,
             name,
-            Standing(workspace_id, spec.suspend, False, spec.timezone, tuple(versions), keys),
+            Standing(
+                workspace_id,
+                spec.suspend,
+                False,
+                spec.timezone,
+                tuple(versions),
+                keys,
+                spec.deletion_policy == "Delete",
+            ),
         )
         if pending:
             raise NotYet("A new key is being rolled out.")
@@ -300,7 +310,7 @@ class Workspaces:
         """Its pools keep their workers, asleep or awake as the purge needs them."""
         known = _states(self._context.ring.versions(workspace_id))
         keys = Condition(KEYS_READY, "True", "KeysPresent", "Its keys go last.")
-        standing = Standing(workspace_id, False, True, "UTC", tuple(known), keys)
+        standing = Standing(workspace_id, False, True, "UTC", tuple(known), keys, True)
         self._tell_pools(obj["metadata"]["namespace"], obj["metadata"]["name"], standing)
         told = "Its mail is taken out of its mailboxes; then its rows and its keys go."
         conditions = [

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from mailhearth_core.provisioning import shared
-from mailhearth_operator.engine import finalizer
+from mailhearth_operator.engine import finalizer, pools
 from operating import ANN, SECONDS, Operating, database_away
 from waiting import wait_for
 
@@ -61,17 +61,22 @@ def test_what_is_retained_rests_and_is_taken_up_again(with_ann: Operating, runni
     assert len(with_ann.key_secrets()) == 1
 
 
-def test_a_workspace_with_delete_takes_its_data_along_and_its_keys_last(
-    with_ann: Operating, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_ann.patch("Workspace", "acme", {"spec": {"deletionPolicy": "Delete"}})
-    wait_for(lambda: is_held(with_ann, "Workspace", "acme"), SECONDS)
-    # Its mailbox has warmup mail to take out, and no worker is there to do it.
-    with_ann.installation.rows("UPDATE mailboxes SET connected_at = created_at")
-    with_ann.installation.rows(
+def is_to_take_its_mail_out(operating: Operating) -> None:
+    """The workspace goes with its data; its mailbox has warmup mail, and no worker takes it out."""
+    operating.patch("Workspace", "acme", {"spec": {"deletionPolicy": "Delete"}})
+    for kind, name in (("Workspace", "acme"), ("MailboxPool", "sales")):
+        wait_for(lambda: is_held(operating, kind, name), SECONDS)  # noqa: B023
+    operating.installation.rows("UPDATE mailboxes SET connected_at = created_at")
+    operating.installation.rows(
         "INSERT INTO action (workspace_id, mailbox_id, kind, due_at)"
         " SELECT workspace_id, id, 'purge', created_at FROM mailboxes"
     )
+
+
+def test_a_workspace_with_delete_takes_its_data_along_and_its_keys_last(
+    with_ann: Operating, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_to_take_its_mail_out(with_ann)
     with_ann.delete("Workspace", "acme")
     with_ann.until("Workspace", "acme", "Progressing", "True", "Deleting")
     wait_for(lambda: state(with_ann) == "deleting", SECONDS)
@@ -85,6 +90,34 @@ def test_a_workspace_with_delete_takes_its_data_along_and_its_keys_last(
     assert with_ann.key_secrets() == []
     assert with_ann.installation.rows("SELECT 1 FROM workspaces") == []
     assert with_ann.listed("Secret", "mailhearth.io/login") == []
+
+
+def test_a_pool_that_is_deleted_with_its_workspace_keeps_its_workers_to_the_end(
+    with_ann: Operating, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_to_take_its_mail_out(with_ann)
+    with_ann.delete("MailboxPool", "sales")  # in the order of `kubectl delete -f FOLDER`
+    with_ann.delete("Workspace", "acme")
+    wait_for(lambda: state(with_ann) == "deleting", SECONDS)
+    with_ann.delete("Deployment", "sales-workers")
+    wait_for(lambda: with_ann.get("Deployment", "sales-workers") is not None, SECONDS)
+    with_ann.look()
+    assert is_held(with_ann, "MailboxPool", "sales")
+    monkeypatch.setattr(shared, "PURGE_SECONDS", 0.0)
+    wait_for(lambda: with_ann.get("Workspace", "acme") is None, SECONDS)
+    wait_for(lambda: with_ann.get("MailboxPool", "sales") is None, SECONDS)
+
+
+def test_a_pool_that_is_deleted_alone_goes_and_its_mailboxes_rest(
+    with_ann: Operating, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "TOGETHER", timedelta())
+    with_ann.patch("Workspace", "acme", {"spec": {"deletionPolicy": "Delete"}})
+    wait_for(lambda: is_held(with_ann, "MailboxPool", "sales"), SECONDS)
+    with_ann.delete("MailboxPool", "sales")
+    wait_for(lambda: with_ann.get("MailboxPool", "sales") is None, SECONDS)
+    wait_for(lambda: mailbox_state(with_ann) == "paused", SECONDS)
+    assert state(with_ann) == "active"
 
 
 def test_a_pool_with_delete_removes_its_mailboxes(with_ann: Operating) -> None:

@@ -245,3 +245,26 @@ def test_a_key_is_given_up_and_the_workers_mount_a_new_one(
     assert state("bob@example.com") == "needs_reauth"
     sealed = installation.rows("SELECT DISTINCT mailbox_id, key_version FROM sealed_credentials")
     assert [row["key_version"] for row in sealed] == [2]
+
+
+def test_doctor_in_the_operators_pod_looks_at_the_secrets(
+    operating: Operating, tmp_path: Path
+) -> None:
+    kubeconfig = {"KUBECONFIG": str(operating.api.kubeconfig)}
+    pod = CommandLine(tmp_path / "data", operating.variables | kubeconfig)
+    told = pod.json("doctor")
+    assert {one["check"] for one in told["findings"]} >= {"database", "roles", "keys", "work"}
+    assert {one["level"] for one in told["findings"]} == {"ok"}
+    before = lose(operating)
+    told = json.loads(pod.run("doctor", "--json", code=1).stdout)
+    (missing,) = (one for one in told["findings"] if one["level"] == "fail")
+    assert missing["text"] == "acme: the Secret of key version 1 is missing"
+    other = {"private": base64.b64encode(PrivateKey.generate().raw()).decode()}
+    kept = {key: before["metadata"][key] for key in ("name", "labels")}
+    operating.api.must(
+        "POST", operating.path("Secret"), {**before, "metadata": kept, "data": other}
+    )
+    told = json.loads(pod.run("doctor", "--json", code=1).stdout)
+    assert "acme: the Secret of key version 1 is another one" in {
+        one["text"] for one in told["findings"]
+    }

@@ -13,6 +13,7 @@ from mailhearth_core.errors import NotYet
 from mailhearth_core.verbs import mailboxes
 from mailhearth_operator.cluster.keys import secret_name
 from mailhearth_operator.cluster.kinds import BY_NAME, POOL, WORKSPACE, Object
+from mailhearth_operator.engine import rollout
 from mailhearth_operator.engine.claims import is_foreign, is_others
 from mailhearth_operator.engine.context import SQL, Context, machine, manager_of
 from mailhearth_operator.engine.demand import Demands
@@ -31,7 +32,6 @@ from mailhearth_operator.engine.workspaces import (
     ACTOR,
     Standing,
     Workspaces,
-    is_rolled_out,
     login_name,
 )
 from mailhearth_operator.manifests import workers
@@ -43,9 +43,7 @@ from mailhearth_operator.resources.conditions import (
     FOLLOWED,
     KEYS_READY,
     PROGRESSING,
-    SETTLED,
     SPEC_VALID,
-    WORKERS_AVAILABLE,
     Condition,
     degraded,
     ready,
@@ -259,7 +257,7 @@ class Pools:
     ) -> None:
         live = deployment_of(self._context.seen, obj)
         demand = self._demands.of(spec.group)
-        available = _workers_available(live, due=demand.due_now)
+        available = rollout.available(live, due=demand.due_now)
         parts = [*parts, available]
         active = [version for version, state in standing.versions if state == "active"]
         facts: dict[str, Any] = {
@@ -277,7 +275,7 @@ class Pools:
             facts["keyVersion"] = active[0]
         conditions = [
             ready(parts),
-            _progressing(live),
+            rollout.progressing(live),
             _degraded(parts, row["unopened"]),
             *parts,
         ]
@@ -360,34 +358,6 @@ def _selector(obj: Object) -> str:
     """For `kubectl scale` and an HPA: the pods of the pool, as text."""
     labels = selector(obj["metadata"]["name"])
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-
-
-def _workers_available(live: Object | None, *, due: int) -> Condition:
-    if live is None:
-        return Condition(WORKERS_AVAILABLE, "False", "Missing", "Its Deployment is not there yet.")
-    wanted = live["spec"].get("replicas", 1)
-    available = live.get("status", {}).get("availableReplicas", 0)
-    if wanted == 0:
-        if due:
-            told = f"The pool sleeps, and {due} actions are due; it is being woken."
-            return Condition(WORKERS_AVAILABLE, "False", "AsleepWithDueWork", told)
-        return Condition(WORKERS_AVAILABLE, "True", "Asleep", "Nothing is due; the pool sleeps.")
-    if available >= 1:
-        told = "Workers are available."
-        return Condition(WORKERS_AVAILABLE, "True", "Available", told)
-    return Condition(
-        WORKERS_AVAILABLE,
-        "False",
-        "Unavailable",
-        f"None of {wanted} workers is ready. `kubectl describe deployment "
-        f"{live['metadata']['name']}` says why.",
-    )
-
-
-def _progressing(live: Object | None) -> Condition:
-    if live is not None and is_rolled_out(live):
-        return SETTLED
-    return Condition(PROGRESSING, "True", "Rollout", "Its workers are being rolled out.")
 
 
 def _degraded(parts: list[Condition], unopened: int) -> Condition:

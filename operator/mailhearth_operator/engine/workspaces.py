@@ -25,6 +25,7 @@ from mailhearth_operator.cluster.kinds import (
     Object,
 )
 from mailhearth_operator.cluster.secrets import secret
+from mailhearth_operator.engine import rollout
 from mailhearth_operator.engine.claims import claimed, is_foreign
 from mailhearth_operator.engine.context import SQL, Context, machine, manager_of
 from mailhearth_operator.engine.finalizer import (
@@ -271,7 +272,7 @@ class Workspaces:
         wanted = secret_name(workspace_id, version)
         pools = {pool["metadata"]["name"] for pool in self._concerned_pools(obj)}
         return all(
-            _serves(child, wanted)
+            rollout.serves(child, wanted)
             for child in self._context.seen.all(DEPLOYMENT, obj["metadata"]["namespace"])
             if child["metadata"].get("labels", {}).get(POOL_LABEL) in pools
         )
@@ -364,31 +365,6 @@ def _conditions(valid: Condition, keys: Condition | None, *, pending: bool) -> l
 
 def _states(known: list[dict[str, Any]]) -> list[tuple[int, str]]:
     return [(row["version"], row["state"]) for row in known if row["state"] != "destroyed"]
-
-
-def _serves(deployment: Object, name: str) -> bool:
-    """Whether all pods of a Deployment run with the Secret mounted; one that sleeps does."""
-    volumes = deployment["spec"]["template"]["spec"].get("volumes", ())
-    mounted = {
-        source.get("secret", {}).get("name")
-        for volume in volumes
-        for source in volume.get("projected", {}).get("sources", ())
-    }
-    if name not in mounted:
-        return False
-    return is_rolled_out(deployment)
-
-
-def is_rolled_out(deployment: Object) -> bool:
-    """Whether the pods of the newest template, and no others, are there and available."""
-    wanted = deployment["spec"].get("replicas", 1)
-    status = deployment.get("status", {})
-    return bool(
-        status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
-        and status.get("updatedReplicas", 0) >= wanted
-        and status.get("availableReplicas", 0) >= wanted
-        and status.get("replicas", 0) <= wanted
-    )
 
 
 def _password_in(there: Object | None) -> Secret | None:

@@ -309,6 +309,10 @@ def test_the_migration_is_a_job_first_and_a_hook_later() -> None:
     later = job({}, upgrade=True)
     assert later["metadata"]["annotations"]["helm.sh/hook"] == "pre-upgrade"
     assert later["metadata"]["name"] != first["metadata"]["name"]
+    volumes = later["spec"]["template"]["spec"]["volumes"]
+    for volume in volumes:
+        if volume["name"] == "ca":
+            volume["configMap"]["name"] = "mailhearth-ca"
     assert later["spec"] == first["spec"]
     newer = job({"image": {"tag": "0.2.0"}})
     assert newer["metadata"]["name"] != first["metadata"]["name"]  # a Job cannot be changed
@@ -389,6 +393,23 @@ def test_workers_of_every_namespace_find_what_the_platform_names() -> None:
                 if one["metadata"]["name"] == name and key in one["data"]
             }
             assert where == served
+
+
+def test_the_migration_of_an_upgrade_trusts_what_the_upgrade_says() -> None:
+    """A hook runs before the release's ConfigMap changes: a wrong authority would stay for ever."""
+    made = render(CASES["external"], upgrade=True)
+    job = made.one("Job", "mailhearth-upgrade")
+    (name,) = (
+        volume["configMap"]["name"]
+        for volume in job["spec"]["template"]["spec"]["volumes"]
+        if volume["name"] == "ca"
+    )
+    own = made.one("ConfigMap", name)
+    assert own["data"] == made.one("ConfigMap", "mailhearth-ca")["data"]
+    hook = own["metadata"]["annotations"]
+    assert hook["helm.sh/hook"] == job["metadata"]["annotations"]["helm.sh/hook"] == "pre-upgrade"
+    assert int(hook["helm.sh/hook-weight"]) < 0
+    assert "mailhearth-ca-upgrade" not in str(render(CASES["gitops"], upgrade=True).of("Job"))
 
 
 def test_the_platform_says_all_that_the_operator_reads() -> None:

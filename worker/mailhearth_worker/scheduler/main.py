@@ -24,16 +24,22 @@ from mailhearth_worker.wakeups import Waker
 log = structlog.get_logger()
 
 DEAD_AFTER_S = 180.0
-"""A scheduler without a whole pass for so long is called dead."""
+"""A scheduler that ends no pass for so long hangs: one that fails at once for want of a service is
+not dead, and to end it would mend nothing."""
 LATE_AFTER_S = 15.0
 """Without a whole pass for so long it is not ready: a service it needs is away."""
 LONGEST_PAUSE_S = 2.0
 
 
 class Pulse:
-    """When the last whole pass ended."""
+    """When the last pass ended.
 
-    def __init__(self) -> None:
+    Args:
+        what: for people, as in "no whole pass".
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._at = time.monotonic()
 
     def beat(self) -> None:
@@ -41,7 +47,7 @@ class Pulse:
 
     def older_than(self, seconds: float) -> list[str]:
         age = time.monotonic() - self._at
-        return [f"no whole pass for {age:.0f} s"] if age > seconds else []
+        return [f"no {self._what} for {age:.0f} s"] if age > seconds else []
 
 
 def serve(settings: SchedulerSettings) -> int:
@@ -51,13 +57,13 @@ def serve(settings: SchedulerSettings) -> int:
     stop = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: stop.set())
-    pulse = Pulse()
+    alive, whole = Pulse("end of a pass"), Pulse("whole pass")
     servers = [
         metrics.serve(
             port,
             registry,
-            lambda: pulse.older_than(DEAD_AFTER_S),
-            lambda: pulse.older_than(LATE_AFTER_S),
+            lambda: alive.older_than(DEAD_AFTER_S),
+            lambda: whole.older_than(LATE_AFTER_S),
             settings.listen_host,
         )
         for port in dict.fromkeys((settings.metrics_port, settings.health_port))
@@ -83,9 +89,10 @@ def serve(settings: SchedulerSettings) -> int:
             failed += 1
             pause = min(settings.tick_ms / 1000 * 2**failed, LONGEST_PAUSE_S)
         else:
-            pulse.beat()
+            whole.beat()
             failed = 0
             pause = settings.tick_ms / 1000
+        alive.beat()
     waker.close()
     database.close()
     for server in servers:

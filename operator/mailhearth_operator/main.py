@@ -244,6 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     logs.configure("operator", settings.log_level)
+    watching.quieten()
     try:
         if asked.let_go:
             api = Api.connect()

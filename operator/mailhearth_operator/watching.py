@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import kopf
@@ -57,6 +58,11 @@ def settings() -> kopf.OperatorSettings:
     # A worker stands for one object until it has idled; a limit would be one of objects, too.
     made.queueing.idle_timeout = 0.5
     return made
+
+
+def quieten() -> None:
+    """Kopf tells of each event that it was handled; that would be all that stands in the log."""
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
 
 
 def registry(reconciler: Reconciler, api: Api) -> kopf.OperatorRegistry:

@@ -217,7 +217,7 @@ def test_a_mailbox_beyond_this_machine_keeps_the_sandbox_out_and_the_other_way_r
         "SELECT 1 FROM business_clock c JOIN action a ON a.due_at > c.business_at"
     )
     assert due == [], "what was due before is due still"
-    with pytest.raises(Conflict, match="not on this machine"):
+    with pytest.raises(Conflict, match="no server of this sandbox"):
         installation.mailbox(
             workspace, pool, "c@one.test", smtp="smtp.one.test:587", tls="starttls"
         )

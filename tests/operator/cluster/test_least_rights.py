@@ -105,6 +105,11 @@ def test_a_whole_life_uses_each_right_and_needs_no_other(
     operating.roll_out(WORKERS)
     operating.until("Workspace", "acme", "Progressing", "False")
     operating.patch("Workspace", "acme", {"spec": {"deletionPolicy": "Delete"}})
+    for kind, name in (("Workspace", "acme"), ("MailboxPool", "sales")):
+        wait_for(
+            lambda: (operating.get(kind, name) or {})["metadata"].get("finalizers"),  # noqa: B023
+            SECONDS,
+        )
 
     north = workspaces.create(installation.database("cli"), "north", ACTOR)
     operating.until("Workspace", "north", "Ready", "True")
@@ -116,7 +121,7 @@ def test_a_whole_life_uses_each_right_and_needs_no_other(
     operating.operator.health.compare()
     operating.stop()
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
-    assert let_go_of_all(Api(load_configuration()), (operating.namespace,)) == 1
+    assert let_go_of_all(Api(load_configuration()), (operating.namespace,)) == 2
     operating.start()
 
     rights, forbidden = used(operating.api.audited(operating.namespace, ACCOUNT))

@@ -114,11 +114,12 @@ class Operator:
         ]
         self.ports = [server.port for server in servers]
         threads = [
-            threading.Thread(target=self._around, args=(name, pause, work), name=name, daemon=True)
-            for name, pause, work in (
-                ("demand", DEMAND_S, self.reconciler.demands.read),
-                ("compare", COMPARE_S, self.health.compare),
-                ("resync", RESYNC_S, self.reconciler.add_all),
+            threading.Thread(target=self._around, args=about, name=about[0], daemon=True)
+            for about in (
+                ("demand", 0.0, DEMAND_S, self.reconciler.demands.read),
+                # What there is has just been read.
+                ("compare", COMPARE_S, COMPARE_S, self.health.compare),
+                ("resync", RESYNC_S, RESYNC_S, self.reconciler.add_all),
             )
         ]
         threads.append(threading.Thread(target=self._serve_outbox, name="outbox", daemon=True))
@@ -185,10 +186,9 @@ class Operator:
 
     # -- around ---------------------------------------------------------------------------------
 
-    def _around(self, name: str, pause: float, work: Callable[[], Any]) -> None:
+    def _around(self, name: str, first: float, pause: float, work: Callable[[], Any]) -> None:
         failing = False
-        if pause >= COMPARE_S:  # what there is has just been read
-            self._stopping.wait(pause)
+        self._stopping.wait(first)
         while not self._stopping.is_set():
             try:
                 work()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 
 import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from apiserver import APPLY, ApiServer, Json
+from custom_resources import install_foreign
 from helm import CASES, CHART, NAMESPACE, RELEASE, helm, rendered
 
 PATHS = {
@@ -52,27 +52,7 @@ def cluster(api: ApiServer) -> ApiServer:
     api.must("POST", "/apis/scheduling.k8s.io/v1/priorityclasses", users)
     for kind, version in FOREIGN.items():
         group, _, number = version.partition("/")
-        schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-        definition = f"{plural(kind)}.{group}"
-        body = {
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "kind": "CustomResourceDefinition",
-            "metadata": {"name": definition},
-            "spec": {
-                "group": group,
-                "scope": "Namespaced",
-                "names": {"kind": kind, "plural": plural(kind), "singular": kind.lower()},
-                "versions": [
-                    {
-                        "name": number,
-                        "served": True,
-                        "storage": True,
-                        "schema": {"openAPIV3Schema": schema},
-                    }
-                ],
-            },
-        }
-        api.install_definition(json.dumps(body), definition)
+        install_foreign(api, kind, plural(kind), group, number)
     return api
 
 

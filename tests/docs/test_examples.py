@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import yaml
 
 from apiserver import ApiServer, Json
+from custom_resources import install_foreign
 from helm import CHART, RECIPIENT, Rendered, containers, render
 from mailhearth_core.secrets import Secret
 from mailhearth_core.verbs.mailbox_spec import parse_spec
@@ -53,22 +53,8 @@ def kustomized() -> list[Json]:
 @pytest.fixture(scope="module")
 def namespace(api: ApiServer) -> str:
     """A namespace under `restricted`, where the External Secrets operator is known."""
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1", "served": True, "storage": True}
-    group = FOREIGN.partition(".")[2]
-    names = {"plural": "externalsecrets", "singular": "externalsecret", "kind": "ExternalSecret"}
-    body = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": FOREIGN},
-        "spec": {
-            "group": group,
-            "scope": "Namespaced",
-            "names": names,
-            "versions": [version | {"schema": {"openAPIV3Schema": schema}}],
-        },
-    }
-    api.install_definition(json.dumps(body), FOREIGN)
+    kinds, _, group = FOREIGN.partition(".")
+    install_foreign(api, "ExternalSecret", kinds, group, "v1")
     made = api.make_namespace()
     label = {"pod-security.kubernetes.io/enforce": "restricted"}
     api.must(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,30 @@ def install_definitions(api: ApiServer) -> dict[str, Json]:
         )
         for kind, plural in PLURALS.items()
     }
+
+
+def install_foreign(api: ApiServer, kind: str, plural: str, group: str, version: str) -> None:
+    """Defines a kind of another product, whose objects may be anything."""
+    name = f"{plural}.{group}"
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    shown = {
+        "name": version,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+    }
+    body = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": name},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural, "singular": kind.lower()},
+            "versions": [shown],
+        },
+    }
+    api.install_definition(json.dumps(body), name)
 
 
 def schema_of(definition: Json) -> Json:

@@ -28,10 +28,8 @@ from mailhearth_core.verbs import blockers, capacity, keys, mailboxes, pools, wo
 from mailhearth_core.warmup.policy import Policy
 from mailhearth_local.cli.output import short_time
 from mailhearth_local.cli.owner import owner_url, role_prefix
-from mailhearth_local.saved_keys.places import ClusterPlace, watched_namespaces
 from mailhearth_local.services.attach import Attached
 from mailhearth_local.services.runfile import RunFile
-from mailhearth_operator.cluster.api import Api
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 LOW_SPACE = 1 << 30
@@ -208,6 +206,9 @@ def private_keys(attached: Attached) -> Iterator[Finding]:
 
 def key_secrets(attached: Attached) -> Iterator[Finding]:
     """Every key that the database knows is in its Secret, and the same one."""
+    from mailhearth_local.saved_keys.places import ClusterPlace, watched_namespaces
+    from mailhearth_operator.cluster.api import Api  # the client of Kubernetes is heavy
+
     place = ClusterPlace(Api.connect(), watched_namespaces(attached.stack.environ))
     there = {(one.workspace_id, one.version): one.key.fingerprint for one in place.collect()}
     good = 0

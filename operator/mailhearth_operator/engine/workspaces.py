@@ -290,7 +290,7 @@ class Workspaces:
         """Its own, and those of other workspaces that share a worker group with them."""
         meta = workspace["metadata"]
         pools = self._context.seen.all(POOL, meta["namespace"])
-        own = pools_of(self._context.seen, meta["namespace"], meta["name"])
+        own = [pool for pool in pools if workspace_name(pool) == meta["name"]]
         shared = {pool["spec"].get("workerGroup") for pool in own} - {None}
         return own + [
             pool
